@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from broadcasts.queryset import BroadcastMessageQuerySet, WorkerQuerySet
+from leads.models import SkipReason
+from leads.phones import display_phone
+
+
+class BroadcastMessage(models.Model):
+    """One message to one person: the queue and the history are this one table.
+
+    No status is ever saved: every change is a compare-and-set in `queryset.py` or `claiming.py`.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        PROCESSING = "processing", _("processing")
+        QUEUED = "queued", _("queued")
+        SENT = "sent", _("sent")
+        FAILED = "failed", _("failed")
+        UNKNOWN = "unknown", _("unknown")
+        PAUSED = "paused", _("paused")
+        CANCELLED = "cancelled", _("cancelled")
+        EXPIRED = "expired", _("expired")
+        SKIPPED = "skipped", _("skipped")
+
+    # Nothing more will happen to these by itself; the others are open.
+    CLOSED = (
+        Status.SENT,
+        Status.FAILED,
+        Status.UNKNOWN,
+        Status.CANCELLED,
+        Status.EXPIRED,
+        Status.SKIPPED,
+    )
+    OPEN = (Status.PENDING, Status.PROCESSING, Status.QUEUED, Status.PAUSED)
+
+    class Priority(models.IntegerChoices):
+        """Lanes: the smaller leaves first, so a campaign of hours does not hold up a drip."""
+
+        TEST = 0, _("test")
+        SEQUENCE = 10, _("sequence")
+        CAMPAIGN = 20, _("campaign")
+
+    device = models.ForeignKey(
+        "devices.Device",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="messages",
+        db_index=False,  # idx_broadcast_receipt begins with it
+        verbose_name=_("device"),
+    )
+    lead = models.ForeignKey(
+        "leads.Lead",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="messages",
+        verbose_name=_("lead"),
+    )
+    campaign = models.ForeignKey(
+        "campaigns.Campaign",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="messages",
+        db_index=False,  # unique_campaign_message begins with it
+        verbose_name=_("campaign"),
+    )
+    sequence = models.ForeignKey(
+        "sequences.Sequence",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="messages",
+        verbose_name=_("sequence"),
+    )
+    sequence_step = models.ForeignKey(
+        "sequences.SequenceStep",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="messages",
+        db_column="sequence_stepid",
+        db_index=False,  # unique_sequence_message begins with it
+        verbose_name=_("step"),
+    )
+    recipient_phone = models.CharField(_("phone"), max_length=15)
+    recipient_name = models.CharField(_("name"), max_length=150, blank=True)
+    body = models.TextField(_("text"), blank=True)
+    priority = models.PositiveSmallIntegerField(
+        _("lane"), choices=Priority.choices, default=Priority.CAMPAIGN
+    )
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.PENDING
+    )
+    skip_reason = models.CharField(
+        _("left out because"), max_length=20, choices=SkipReason.choices, blank=True
+    )
+    # A campaign may ask for longer pauses than its devices; 0 asks for nothing.
+    min_delay_seconds = models.PositiveSmallIntegerField(_("shortest pause"), default=0)
+    max_delay_seconds = models.PositiveSmallIntegerField(_("longest pause"), default=0)
+
+    scheduled_at = models.DateTimeField(_("scheduled"))
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    processing_worker_id = models.CharField(
+        _("claimed by"), max_length=100, null=True, blank=True, editable=False
+    )
+    lease_epoch = models.PositiveBigIntegerField(null=True, blank=True, editable=False)
+    processing_started_at = models.DateTimeField(_("claimed"), null=True, blank=True)
+    queued_at = models.DateTimeField(_("handed over"), null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    delivered_at = models.DateTimeField(_("delivered"), null=True, blank=True)
+    read_at = models.DateTimeField(_("read"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    provider_message_id = models.CharField(_("WhatsApp id"), max_length=64, null=True, blank=True)
+    error_code = models.CharField(_("error code"), max_length=40, blank=True)
+    error_message = models.CharField(_("error"), max_length=255, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = BroadcastMessageQuerySet.as_manager()
+
+    class Meta:
+        db_table = "broadcast_messages"
+        ordering = ["-pk"]
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        permissions = [("settle_broadcastmessage", "Can settle, retry and reschedule messages")]
+        constraints = [
+            # Plain keys over nullable columns: NULLs are distinct, and MySQL has no partial
+            # indexes. No device in them: one person gets it once, whatever device sends it.
+            models.UniqueConstraint(
+                fields=["campaign", "recipient_phone"], name="unique_campaign_message"
+            ),
+            models.UniqueConstraint(
+                fields=["sequence_step", "recipient_phone"], name="unique_sequence_message"
+            ),
+        ]
+        indexes = [
+            # The claim reads its head straight off this one.
+            models.Index(
+                fields=["status", "device", "priority", "scheduled_at"],
+                name="idx_broadcast_optimize",
+            ),
+            models.Index(fields=["device", "provider_message_id"], name="idx_broadcast_receipt"),
+            models.Index(fields=["campaign", "status"], name="idx_broadcast_campaign"),
+            models.Index(fields=["finished_at", "status"], name="idx_broadcast_finished"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{display_phone(self.recipient_phone)} · {self.get_status_display()}"
+
+    @property
+    def display_phone(self) -> str:
+        return display_phone(self.recipient_phone)
+
+    @property
+    def key(self) -> str:
+        """What the transport is given to recognise this message by, stable over retries."""
+        return f"message-{self.pk}"
+
+
+class Worker(models.Model):
+    """A broadcaster process. Its heartbeat, by the database's clock, says that it lives."""
+
+    id = models.CharField(_("broadcaster"), primary_key=True, max_length=64)
+    hostname = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("process"))
+    devices = models.PositiveIntegerField(_("devices"), default=0)
+    started_at = models.DateTimeField(_("started"))
+    heartbeat_at = models.DateTimeField(_("heartbeat"), db_index=True)
+    stopped_at = models.DateTimeField(_("stopped"), null=True, blank=True)
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        db_table = "broadcast_workers"
+        ordering = ["-heartbeat_at"]
+        verbose_name = _("broadcaster")
+        verbose_name_plural = _("broadcasters")
+
+    def __str__(self) -> str:
+        return self.id

@@ -1,0 +1,1 @@
+"""Django's MySQL backend, for servers older than Django's own minimum."""

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Case, Q, Value, When
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from leads.phones import display_phone
+from leads.tags import fold_tag
+
+
+class Tag(models.Model):
+    """A word that leads carry. Stored folded, so that " Vitac" and "VITAC" are one."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.name = fold_tag(self.name)
+
+    @classmethod
+    def ensure(cls, names: Iterable[str]) -> dict[str, Self]:
+        """Returns the tags of these folded names by name, creating those that are missing.
+
+        One by one: the database's collation decides which names are the same (MySQL finds CAFE
+        for CAFÉ), and an installation has few tags.
+        """
+        return {name: cls._default_manager.get_or_create(name=name)[0] for name in set(names)}
+
+
+class Niche(Tag):
+    """A segment. Matched exactly, never by substring."""
+
+    class Meta(Tag.Meta):
+        db_table = "niches"
+        verbose_name = _("niche")
+        verbose_name_plural = _("niches")
+
+
+class Trigger(Tag):
+    """A keyword that enrols a lead in the sequences that start on it."""
+
+    class Meta(Tag.Meta):
+        db_table = "triggers"
+        verbose_name = _("trigger")
+        verbose_name_plural = _("triggers")
+
+
+class SkipReason(models.TextChoices):
+    """Why a lead of an audience gets no message."""
+
+    OPTED_OUT = "opted_out", _("opted out")
+    NO_CONSENT = "no_consent", _("no consent on record")
+    NOT_ON_WHATSAPP = "not_on_whatsapp", _("not on WhatsApp")
+    LEAD_DELETED = "lead_deleted", _("lead was deleted")
+    NO_DEVICE = "no_device", _("no device to send from")
+
+
+class LeadQuerySet(models.QuerySet["Lead"]):
+    def with_skip_reason(self) -> Self:
+        """Annotates each lead with why it may not be messaged, or '' where it may.
+
+        The one statement of the rule: the operator's count before sending and the fan-out that
+        sends both read it, so they cannot disagree.
+        """
+        return self.annotate(
+            skip_reason=Case(
+                When(opted_out_at__isnull=False, then=Value(SkipReason.OPTED_OUT.value)),
+                When(consented_at__isnull=True, then=Value(SkipReason.NO_CONSENT.value)),
+                When(
+                    not_on_whatsapp_at__isnull=False, then=Value(SkipReason.NOT_ON_WHATSAPP.value)
+                ),
+                default=Value(""),
+                output_field=models.CharField(),
+            )
+        )
+
+    def matching(self, *, niches: Iterable[Niche] = (), status: str = "") -> Self:
+        """Leads in any of the niches (no niche given: all) with the status ('': any)."""
+        leads = self.filter(status=status) if status else self
+        if niche_ids := [niche.pk for niche in niches]:
+            carriers = Lead.niches.through.objects.filter(niche_id__in=niche_ids)
+            leads = leads.filter(pk__in=carriers.values("lead_id"))
+        return leads
+
+    def search(self, text: str) -> Self:
+        """Leads whose number starts with the digits of `text`, or whose name contains it."""
+        text = text.strip()
+        digits = "".join(filter(str.isdigit, text))
+        if len(digits) >= 4 and not any(map(str.isalpha, text)):
+            national = Q(phone__startswith=digits.removeprefix("0")) | Q(
+                phone__endswith=digits.removeprefix("0")
+            )
+            return self.filter(Q(phone__startswith=digits) | national)
+        return self.filter(name__icontains=text)
+
+    def opt_out(self, *, source: str) -> int:
+        """Records that these people want no more messages; returns how many are new."""
+        return self.filter(opted_out_at__isnull=True).update(
+            opted_out_at=Now(), opt_out_source=source
+        )
+
+    def give_consent(self, *, source: str) -> int:
+        """Records where these people agreed, where nothing was on record; returns how many."""
+        return self.filter(consented_at__isnull=True).update(
+            consented_at=Now(), consent_source=source
+        )
+
+
+class Lead(models.Model):
+    """A person who may be messaged, known by a phone number that is unique in the installation."""
+
+    class Status(models.TextChoices):
+        PROSPECT = "prospect", _("prospect")
+        CUSTOMER = "customer", _("customer")
+
+    phone = models.CharField(
+        _("phone"),
+        max_length=15,
+        unique=True,
+        validators=[RegexValidator(r"^[1-9]\d{6,14}$", _("Digits with country code, no plus."))],
+        help_text=_("With country code, digits only: 60123456789"),
+    )
+    name = models.CharField(_("name"), max_length=150, blank=True)
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.PROSPECT, db_index=True
+    )
+    niches = models.ManyToManyField(
+        Niche, verbose_name=_("niches"), blank=True, related_name="leads", db_table="lead_niches"
+    )
+    triggers = models.ManyToManyField(
+        Trigger,
+        verbose_name=_("triggers"),
+        blank=True,
+        related_name="leads",
+        db_table="lead_triggers",
+    )
+    device = models.ForeignKey(
+        "devices.Device",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="leads",
+        verbose_name=_("device"),
+        help_text=_("The device that writes to this lead. Set by the first message sent."),
+    )
+    source = models.CharField(_("source"), max_length=255, blank=True)
+    timezone = models.CharField(_("time zone"), max_length=64, blank=True)
+    consented_at = models.DateTimeField(_("consented"), null=True, blank=True)
+    consent_source = models.CharField(_("where they consented"), max_length=255, blank=True)
+    opted_out_at = models.DateTimeField(_("opted out"), null=True, blank=True)
+    opt_out_source = models.CharField(_("how they opted out"), max_length=255, blank=True)
+    not_on_whatsapp_at = models.DateTimeField(
+        _("not on WhatsApp"),
+        null=True,
+        blank=True,
+        help_text=_("When WhatsApp last said that it does not know this number."),
+    )
+    last_replied_at = models.DateTimeField(_("last reply"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    objects = LeadQuerySet.as_manager()
+
+    class Meta:
+        db_table = "leads"
+        ordering = ["-pk"]
+        verbose_name = _("lead")
+        verbose_name_plural = _("leads")
+        permissions = [("import_lead", "Can import leads"), ("opt_out_lead", "Can opt leads out")]
+
+    def __str__(self) -> str:
+        return f"{self.name or _('No name')} {self.display_phone}"
+
+    @property
+    def display_phone(self) -> str:
+        return display_phone(self.phone)

@@ -1,0 +1,72 @@
+"""Phone numbers: people write them in a dozen ways, Siaran stores E.164 digits without the plus."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import phonenumbers
+from django.utils.translation import gettext as _
+from phonenumbers import NumberParseException, PhoneNumberType
+
+_SCIENTIFIC = re.compile(r"^\s*\d(?:[.,]\d+)?\s*E\s*\+?\s*\d+\s*$", re.IGNORECASE)
+_LETTERS = re.compile(r"[^\W\d_]")
+# Types that can hold a WhatsApp account. A fixed line can in principle (WhatsApp Business verifies
+# by call), but in a lead list it is a mistyped or shop number that a broadcast should not hit.
+_MOBILE = {
+    PhoneNumberType.MOBILE,
+    PhoneNumberType.FIXED_LINE_OR_MOBILE,
+    PhoneNumberType.PERSONAL_NUMBER,
+}
+
+
+class InvalidPhone(ValueError):
+    """A number that nobody can be reached at; the message says why, in the operator's words."""
+
+
+def normalise_phone(text: str, region: str) -> str:
+    """Returns E.164 digits without the plus, e.g. `60123456789`.
+
+    `region` is the ISO country of numbers written without a country code. Full-width digits,
+    direction marks, the prefix 00 and digits with the country code but no plus are understood.
+    Raises InvalidPhone.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc")).strip()
+    if not text:
+        raise InvalidPhone(_("The number is empty."))
+    if _SCIENTIFIC.match(text):
+        raise InvalidPhone(
+            _("A spreadsheet has shortened this number and its last digits are lost.")
+        )
+    if _LETTERS.search(text):
+        raise InvalidPhone(_("This is not a phone number: it contains letters."))
+    number = _parse(text, region)
+    if not phonenumbers.is_valid_number(number):
+        raise InvalidPhone(_("No such number: the digits do not fit its country's numbering plan."))
+    if phonenumbers.number_type(number) not in _MOBILE:
+        raise InvalidPhone(_("This is a landline or service number, not a mobile number."))
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
+
+
+def display_phone(phone: str) -> str:
+    """Returns stored digits as people read them: `+60 12-345 6789`."""
+    try:
+        number = phonenumbers.parse(f"+{phone}")
+    except NumberParseException:
+        return phone
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
+def _parse(text: str, region: str) -> phonenumbers.PhoneNumber:
+    digits = "".join(filter(str.isdigit, text))
+    if digits.startswith("00"):
+        text = f"+{digits[2:]}"
+    try:
+        number = phonenumbers.parse(text, region)
+        if phonenumbers.is_valid_number(number) or "+" in text:
+            return number
+        # "6281..." in a Malaysian list: a neighbour's number whose plus was lost.
+        return phonenumbers.parse(f"+{digits}") if not digits.startswith("0") else number
+    except NumberParseException as error:
+        raise InvalidPhone(_("This is not a phone number.")) from error

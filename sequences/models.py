@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from broadcasts.rendering import validate_body
+from sequences.queryset import SequenceContactQuerySet, SequenceQuerySet
+
+
+class Sequence(models.Model):
+    """A drip: its steps go one after the other to every lead that carries its trigger."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", _("draft")
+        ACTIVE = "active", _("active")
+        PAUSED = "paused", _("paused")
+
+    name = models.CharField(_("name"), max_length=150)
+    description = models.TextField(_("description"), blank=True)
+    trigger = models.ForeignKey(
+        "leads.Trigger", on_delete=models.PROTECT, related_name="sequences",
+        verbose_name=_("trigger"), help_text=_("Leads that carry it are enrolled."),
+    )  # fmt: skip
+    devices = models.ManyToManyField(
+        "devices.Device", blank=True, related_name="sequences", db_table="sequence_devices",
+        verbose_name=_("devices"), help_text=_("None chosen: every device that may send."),
+    )  # fmt: skip
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.DRAFT, db_index=True
+    )
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    objects = SequenceQuerySet.as_manager()
+
+    class Meta:
+        db_table = "sequences"
+        ordering = ["name"]
+        verbose_name = _("sequence")
+        verbose_name_plural = _("sequences")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SequenceStep(models.Model):
+    """One message of a sequence, and how long after the one before it goes out."""
+
+    sequence = models.ForeignKey(
+        Sequence, on_delete=models.CASCADE, related_name="steps", verbose_name=_("sequence")
+    )
+    position = models.PositiveSmallIntegerField(_("position"))
+    delay_seconds = models.PositiveIntegerField(
+        _("delay"), default=86_400,
+        help_text=_("Seconds after the step before it; the first, after enrolment."),
+    )  # fmt: skip
+    message = models.TextField(_("message"), max_length=4096, validators=[validate_body])
+
+    class Meta:
+        db_table = "sequence_steps"
+        ordering = ["sequence", "position"]
+        verbose_name = _("step")
+        verbose_name_plural = _("steps")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["sequence", "position"],
+                name="unique_step_position",
+                violation_error_message=_("Two steps have the same position."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sequence} · {self.position}"
+
+
+class SequenceContact(models.Model):
+    """One lead's progress through one sequence."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", _("active")
+        COMPLETED = "completed", _("completed")
+        STOPPED = "stopped", _("stopped")
+
+    sequence = models.ForeignKey(
+        Sequence, on_delete=models.CASCADE, related_name="contacts", db_index=False,
+        verbose_name=_("sequence"),
+    )  # fmt: skip
+    lead = models.ForeignKey(
+        "leads.Lead", on_delete=models.CASCADE, related_name="sequence_contacts",
+        verbose_name=_("lead"),
+    )  # fmt: skip
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.ACTIVE
+    )
+    # What comes next and when. A step is only ever created when it is due, so editing or pausing
+    # a sequence has nothing to undo.
+    next_step = models.ForeignKey(
+        SequenceStep, on_delete=models.SET_NULL, null=True, blank=True,
+        related_name="+", verbose_name=_("next step"),
+    )  # fmt: skip
+    next_due_at = models.DateTimeField(_("next due"), null=True, blank=True)
+    stop_reason = models.CharField(_("stopped because"), max_length=40, blank=True)
+    enrolled_at = models.DateTimeField(_("enrolled"), auto_now_add=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    objects = SequenceContactQuerySet.as_manager()
+
+    class Meta:
+        db_table = "sequence_contacts"
+        ordering = ["-pk"]
+        verbose_name = _("contact")
+        verbose_name_plural = _("contacts")
+        constraints = [
+            models.UniqueConstraint(fields=["sequence", "lead"], name="unique_sequence_contact")
+        ]
+        indexes = [models.Index(fields=["status", "next_due_at"], name="idx_contact_due")]
+
+    def __str__(self) -> str:
+        return f"{self.lead} · {self.sequence}"

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    """Someone who may do the daily work: the group Operator."""
+    return _member("operator", "Operator")
+
+
+@pytest.fixture
+def viewer(db: None) -> User:
+    """Someone who may look and change nothing: the group Viewer."""
+    return _member("viewer", "Viewer")
+
+
+@pytest.fixture
+def outsider(db: None) -> User:
+    """Someone with a login and no rights at all."""
+    return User.objects.create_user("outsider", password="outsider")
+
+
+@pytest.fixture
+def operator_client(operator: User) -> Client:
+    return _signed_in(operator)
+
+
+@pytest.fixture
+def viewer_client(viewer: User) -> Client:
+    return _signed_in(viewer)
+
+
+@pytest.fixture
+def outsider_client(outsider: User) -> Client:
+    return _signed_in(outsider)
+
+
+def _member(username: str, group: str) -> User:
+    user = User.objects.create_user(username, password=username)
+    user.groups.add(Group.objects.get(name=group))
+    return user
+
+
+def _signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
