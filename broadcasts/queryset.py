@@ -1,4 +1,235 @@
 from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
 from django.db import models
-class BroadcastMessageQuerySet(models.QuerySet): pass
-class WorkerQuerySet(models.QuerySet): pass
+from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models.functions import Now
+
+from broadcasts import claiming
+from broadcasts.retrying import survive_conflicts
+from devices.models import Device
+
+if TYPE_CHECKING:
+    from broadcasts.models import BroadcastMessage, Worker
+    from broadcasts.pacing import Slot
+
+ANY = Q()
+
+# One UPDATE of half a million rows would block everybody else for seconds.
+CHUNK = 500
+
+RELEASED: dict[str, Any] = {
+    "status": "pending",
+    "processing_worker_id": None,
+    "processing_started_at": None,
+    "lease_epoch": None,
+    "queued_at": None,
+    "finished_at": None,
+}
+INTERRUPTED: dict[str, Any] = {
+    "status": "unknown",
+    "finished_at": Now(),
+    "error_code": "interrupted",
+    "error_message": "The broadcaster ended while this message was being sent.",
+}
+
+
+class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
+    def open(self) -> Self:
+        """Messages that will still go somewhere by themselves."""
+        return self.filter(status__in=self.model.OPEN)
+
+    def stuck(self, older_than: timedelta | None = None) -> Self:
+        """Claimed messages whose owner is dead, or that are claimed for longer than this.
+
+        Dead is an owner without its lease: it ended, stalled or gave up. A claim is made just in
+        time and takes seconds; `older_than` (STUCK_AFTER by default) is the upper bound for an
+        owner that lives but hangs.
+        """
+        alive = Device.objects.filter(
+            pk=OuterRef("device_id"),
+            lease_epoch=OuterRef("lease_epoch"),
+            lease_expires_at__gt=Now(),
+        )
+        too_long = Q(processing_started_at__lte=Now() - (older_than or settings.STUCK_AFTER))
+        return self.filter(too_long | ~Exists(alive), status__in=["processing", "queued"])
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many there are of every status, also of those with none."""
+        found = dict(self.order_by().values_list("status").annotate(Count("pk")))
+        return {status: found.get(status, 0) for status in self.model.Status.values}
+
+    # From pending to the wire
+
+    def claim(self, *, worker_id: str, device_ids: Sequence[int]) -> list[BroadcastMessage]:
+        """See claiming.claim."""
+        return claiming.claim(self.model, worker_id=worker_id, device_ids=device_ids)
+
+    def hand_over(
+        self,
+        messages: Sequence[BroadcastMessage],
+        slots: Mapping[int, Slot],
+        *,
+        worker_id: str,
+    ) -> list[BroadcastMessage]:
+        """See claiming.hand_over."""
+        return claiming.hand_over(self.model, messages, slots, worker_id=worker_id)
+
+    @survive_conflicts
+    def release(self, messages: Iterable[BroadcastMessage]) -> int:
+        """Gives claimed messages back that have not left. Returns how many were still claimed."""
+        return self._of_claims(messages).filter(status="processing").update(**RELEASED)
+
+    @survive_conflicts
+    def skip(self, messages: Iterable[BroadcastMessage], reason: str) -> int:
+        """Leaves out claimed messages whose lead may not be messaged any more."""
+        claimed = self._of_claims(messages).filter(status="processing")
+        return claimed.update(status="skipped", skip_reason=reason, finished_at=Now())
+
+    def _of_claims(self, messages: Iterable[BroadcastMessage]) -> Self:
+        """These rows, as long as they carry the claim under which they were read."""
+        messages = list(messages)
+        return self.filter(
+            pk__in=sorted(message.pk for message in messages),
+            processing_worker_id__in={message.processing_worker_id for message in messages},
+        )
+
+    # What operators and the clock do
+
+    def cancel(self, guard: Q = ANY) -> int:
+        """Cancels what has not begun; returns how many messages."""
+        return self.move(["pending", "paused"], "cancelled", guard, finished_at=Now())
+
+    def hold(self, guard: Q = ANY) -> int:
+        """Takes waiting messages out of the hot part of the queue; returns how many."""
+        return self.move(["pending"], "paused", guard)
+
+    def unhold(self, guard: Q = ANY, *, paused_for: timedelta = timedelta()) -> int:
+        """Puts held messages back; the time they were held does not count against them."""
+        return self.move(["paused"], "pending", guard, expires_at=F("expires_at") + paused_for)
+
+    def expire(self) -> int:
+        """Ends what is later than its recovery window; returns how many messages."""
+        late = Q(expires_at__lte=Now())
+        return self.filter(late).move(["pending"], "expired", late, finished_at=Now())
+
+    def reschedule_expired(self) -> int:
+        """Puts expired messages back in the queue, with a new recovery window."""
+        return self.move(["expired"], **_anew())
+
+    def retry_failed(self) -> int:
+        """Tries failed messages again: nothing of them was ever sent. Returns how many."""
+        return self.move(["failed"], **_anew())
+
+    def settle_as_sent(self) -> int:
+        """Takes the operator's word that unknown messages arrived; returns how many."""
+        return self.move(
+            ["unknown"], "sent", sent_at=F("queued_at"), error_code="", error_message=""
+        )
+
+    def settle_as_not_sent(self) -> int:
+        """Takes the operator's word that unknown messages did not arrive: sends them again."""
+        return self.move(["unknown"], **_anew())
+
+    def move(self, expected: Sequence[str], status: str, guard: Q = ANY, **values: Any) -> int:
+        """Changes the status of those of these rows that have one of the expected ones.
+
+        Reads keys, then updates by key in chunks: a range UPDATE by status is what deadlocks with
+        claims. `guard` is checked again in the UPDATE itself. Returns how many rows changed.
+        """
+        moved = 0
+        # Not in the order of their keys: MySQL would walk the whole table for it. What was moved
+        # is no candidate any more; a chunk that somebody else moved first ends the loop.
+        candidates = self.filter(status__in=expected).order_by().values_list("pk", flat=True)
+        while ids := sorted(candidates[:CHUNK]):
+            rows = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
+            changed = _update(rows, status=status, **values)
+            moved += changed
+            if not changed:
+                break
+        return moved
+
+    def unstick(
+        self, *, older_than: timedelta | None = None, dry_run: bool = False
+    ) -> dict[str, int]:
+        """Frees stuck messages: what has not left goes back to pending, the rest is unknown.
+
+        Returns how many of each.
+        """
+        stuck = self.stuck(older_than)
+        if dry_run:
+            counts = stuck.counts()
+            return {"released": counts["processing"], "unknown": counts["queued"]}
+        return {
+            "released": stuck._free("processing", RELEASED),
+            "unknown": stuck._free("queued", INTERRUPTED),
+        }
+
+    def _free(self, status: str, values: dict[str, Any]) -> int:
+        freed = 0
+        claimed = self.filter(status=status).values_list("pk", "processing_worker_id")
+        for chunk in _chunks(list(claimed.order_by("pk"))):
+            # With the claim's token: a row that was released and claimed anew stays alone.
+            rows = self.model.objects.filter(
+                pk__in=[pk for pk, _ in chunk],
+                processing_worker_id__in={token for _, token in chunk},
+                status=status,
+            )
+            freed += _update(rows, **values)
+        return freed
+
+
+@survive_conflicts
+def _update(rows: models.QuerySet[Any], **values: Any) -> int:
+    return rows.update(**values)
+
+
+def _chunks(rows: list[tuple[int, str | None]]) -> Iterator[list[tuple[int, str | None]]]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
+
+
+def _anew() -> dict[str, Any]:
+    """The values of a message that starts over, due now."""
+    return RELEASED | {
+        "attempts": 0,
+        "scheduled_at": Now(),
+        "expires_at": Now() + settings.RECOVERY_WINDOW,
+        "error_code": "",
+        "error_message": "",
+    }
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def alive(self) -> Self:
+        """Broadcasters whose heartbeat is not older than a lease, by the database's clock."""
+        recent = Now() - timedelta(seconds=settings.LEASE_SECONDS)
+        return self.filter(stopped_at__isnull=True, heartbeat_at__gt=recent)
+
+    def register(self, worker_id: str) -> Worker:
+        return self.create(
+            id=worker_id,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=Now(),
+            heartbeat_at=Now(),
+        )
+
+    def beat(self, worker_id: str, *, devices: int) -> datetime:
+        """Says that this broadcaster lives; returns the database's time."""
+        if not self.filter(pk=worker_id).update(heartbeat_at=Now(), devices=devices):
+            self.register(worker_id)  # its row was tidied away while the database was unreachable
+        return self.filter(pk=worker_id).values_list(Now(), flat=True).get()
+
+    def retire(self, worker_id: str) -> None:
+        self.filter(pk=worker_id).update(stopped_at=Now(), devices=0)
+
+    def forget(self, *, older_than: timedelta) -> int:
+        """Deletes the rows of broadcasters that ended long ago; returns how many."""
+        return self.filter(heartbeat_at__lt=Now() - older_than).delete()[0]

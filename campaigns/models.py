@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models import Case, Exists, Q, Value, When
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.rendering import validate_body
@@ -66,6 +70,7 @@ class Campaign(models.Model):
 
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     paused_at = models.DateTimeField(_("paused"), null=True, blank=True)
+    resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True,
@@ -100,3 +105,85 @@ class Campaign(models.Model):
     def is_editable(self) -> bool:
         """Once queued, people are getting it: what they read and who they are is settled."""
         return self.status == self.Status.DRAFT
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many of its messages have each status."""
+        return self.messages.counts()
+
+    def schedule(self, at: datetime | None = None) -> bool:
+        """Sends it at that time, or now. False: it is no draft any more, or was just scheduled."""
+        return self._change([self.Status.DRAFT], self.Status.SCHEDULED, scheduled_at=at or Now())
+
+    def unschedule(self) -> bool:
+        """Makes a draft of it again, as long as it has not begun."""
+        return self._change([self.Status.SCHEDULED], self.Status.DRAFT, scheduled_at=None)
+
+    def start(self) -> bool:
+        """Begins to queue its messages, when it is due."""
+        return self._change([self.Status.SCHEDULED], self.Status.QUEUING, started_at=Now())
+
+    def pause(self) -> bool:
+        """Stops it at once: from now on nothing more is claimed. What is on the wire finishes."""
+        changed = self._change(
+            [self.Status.SCHEDULED, self.Status.QUEUING, self.Status.SENDING],
+            self.Status.PAUSED,
+            paused_at=Now(),
+        )
+        return changed and self.settle_messages() >= 0
+
+    def resume(self) -> bool:
+        """Goes on where it was paused."""
+        paused = Campaign.objects.filter(pk=self.pk, status=self.Status.PAUSED)
+        changed = paused.update(
+            status=Case(
+                When(started_at__isnull=True, then=Value(self.Status.SCHEDULED)),
+                When(fanned_out_at__isnull=True, then=Value(self.Status.QUEUING)),
+                default=Value(self.Status.SENDING),
+            ),
+            resumed_at=Now(),
+        )
+        return bool(changed) and self.settle_messages() >= 0
+
+    def cancel(self) -> bool:
+        """Ends it for good. What is on the wire finishes, the rest is cancelled."""
+        changed = self._change(
+            [
+                self.Status.SCHEDULED,
+                self.Status.QUEUING,
+                self.Status.SENDING,
+                self.Status.PAUSED,
+            ],
+            self.Status.CANCELLED,
+            finished_at=Now(),
+        )
+        return changed and self.settle_messages() >= 0
+
+    def settle_messages(self) -> int:
+        """Moves its messages where its state says they belong; returns how many it moved.
+
+        The claim looks at the campaign itself, so nothing waits for this. Each move is guarded by
+        the state in its own statement: a pause that crosses a resume is put right by whoever
+        comes last, or by the scheduler's next pass.
+        """
+        self.refresh_from_db()
+        state = Q(Exists(Campaign.objects.filter(pk=self.pk, status=self.status)))
+        match self.status:
+            case self.Status.PAUSED:
+                return self.messages.hold(state)
+            case self.Status.SENDING:
+                paused_for = timedelta()
+                if self.resumed_at and self.paused_at:
+                    paused_for = max(self.resumed_at - self.paused_at, timedelta())
+                return self.messages.unhold(state, paused_for=paused_for)
+            case self.Status.CANCELLED:
+                return self.messages.cancel(state)
+        return 0
+
+    def _change(
+        self, expected: list[Campaign.Status], status: Campaign.Status, **values: Any
+    ) -> bool:
+        changed = Campaign.objects.filter(pk=self.pk, status__in=expected).update(
+            status=status, **values
+        )
+        self.refresh_from_db()
+        return bool(changed)

@@ -1,3 +1,64 @@
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
 from django.db import models
-class CampaignQuerySet(models.QuerySet): pass
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+
+from broadcasts.models import BroadcastMessage
+
+if TYPE_CHECKING:
+    from campaigns.models import Campaign
+
+
+class CampaignQuerySet(models.QuerySet["Campaign"]):
+    def running(self) -> Self:
+        """Campaigns that are being queued or sent."""
+        return self.filter(status__in=["queuing", "sending"])
+
+    def due(self) -> Self:
+        return self.filter(status="scheduled", scheduled_at__lte=Now())
+
+    def process(self) -> dict[str, int]:
+        """One pass of the scheduler: starts what is due, queues, and finishes what is done.
+
+        Every step is a compare-and-set or idempotent, so any number of schedulers may do this at
+        once and be killed anywhere. Returns counts.
+        """
+        from campaigns.fanout import fan_out  # it knows Campaign, which is made of this class
+
+        started = sum(campaign.start() for campaign in self.due())
+        queued = sum(fan_out(campaign) for campaign in self.filter(status="queuing"))
+        moved = sum(campaign.settle_messages() for campaign in self.unsettled())
+        return {
+            "started": started,
+            "queued": queued,
+            "messages_moved": moved,
+            "finished": self.finish(),
+            "reopened": self.reopen(),
+        }
+
+    def unsettled(self) -> Self:
+        """Campaigns with messages that their state says should be elsewhere."""
+        paused = Q(status="paused") & _has("pending")
+        resumed = Q(status="sending") & _has("paused")
+        cancelled = Q(status="cancelled") & _has("pending", "paused")
+        return self.filter(paused | resumed | cancelled)
+
+    def finish(self) -> int:
+        """Ends the campaigns that have nothing open any more; returns how many."""
+        done = self.filter(~_has(*BroadcastMessage.OPEN), status="sending")
+        return done.update(status="finished", finished_at=Now())
+
+    def reopen(self) -> int:
+        """Finished campaigns of which messages are tried again are sending; returns how many."""
+        again = self.filter(_has(*BroadcastMessage.OPEN), status="finished")
+        return again.update(status="sending", finished_at=None)
+
+
+def _has(*statuses: str) -> Exists:
+    """Whether a campaign has messages in one of these statuses. Read off idx_broadcast_campaign."""
+    return Exists(
+        BroadcastMessage.objects.filter(campaign=OuterRef("pk"), status__in=statuses).order_by()
+    )

@@ -1,6 +1,22 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.contrib.auth import views as auth_views
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from broadcasts.overview import overview
+from config.health import healthz, readyz
+
+urlpatterns = [
+    path("", overview, name="overview"),
+    path("campaigns/", include("campaigns.urls")),
+    path("sequences/", include("sequences.urls")),
+    path("leads/", include("leads.urls")),
+    path("messages/", include("broadcasts.urls")),
+    path("devices/", include("devices.urls")),
+    path("sign-in/", auth_views.LoginView.as_view(), name="login"),
+    path("sign-out/", auth_views.LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+]

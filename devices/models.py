@@ -86,7 +86,7 @@ def _offline_if_online() -> Case:
 
 
 class Device(models.Model):
-    """One WhatsApp account that sends, with its pace and the lease of the broadcaster it is with."""
+    """One WhatsApp account that sends, with its pace and its broadcaster's lease."""
 
     class Transport(models.TextChoices):
         SIMULATOR = "simulator", _("simulator")
@@ -167,11 +167,10 @@ class Device(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if self.min_delay_seconds and self.max_delay_seconds:
-            if self.min_delay_seconds > self.max_delay_seconds:
-                raise ValidationError(
-                    {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
-                )
+        if (self.min_delay_seconds or 0) > (self.max_delay_seconds or 0):
+            raise ValidationError(
+                {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
+            )
         if (self.sends_from is None) != (self.sends_until is None):
             raise ValidationError(
                 {"sends_until": _("Give both ends of the sending hours, or neither.")}
@@ -222,6 +221,23 @@ class Device(models.Model):
                 restricted_until=until,
             )
         )
+
+
+class SimulatedSession(models.Model):
+    """Which connection a simulated account has now: a newer one replaces the older, as WhatsApp
+    does, and what the older one sends afterwards is refused."""
+
+    device = models.OneToOneField(
+        Device, on_delete=models.CASCADE, primary_key=True, related_name="simulated_session"
+    )
+    token = models.CharField(max_length=32)
+    messages = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        db_table = "simulator_sessions"
+
+    def __str__(self) -> str:
+        return f"{self.device} {self.token}"
 
 
 class SimulatedMessage(models.Model):

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
+from django.db.models import Exists, Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.rendering import validate_body
@@ -28,6 +32,8 @@ class Sequence(models.Model):
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.DRAFT, db_index=True
     )
+    paused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 
@@ -41,6 +47,35 @@ class Sequence(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def activate(self) -> bool:
+        """Lets it enrol and send. False: it is active already, or has no step to send."""
+        if not self.steps.exists():
+            return False
+        return self._change([self.Status.DRAFT, self.Status.PAUSED], self.Status.ACTIVE)
+
+    def pause(self) -> bool:
+        """Stops it at once: nobody is enrolled or sent on, and what waits is held."""
+        return self._change([self.Status.ACTIVE], self.Status.PAUSED)
+
+    def settle_messages(self) -> int:
+        """Moves its messages where its state says they belong; returns how many it moved."""
+        self.refresh_from_db()
+        state = Q(Exists(Sequence.objects.filter(pk=self.pk, status=self.status)))
+        if self.status != self.Status.ACTIVE:
+            return self.messages.hold(state)
+        paused_for = timedelta()
+        if self.resumed_at and self.paused_at:
+            paused_for = max(self.resumed_at - self.paused_at, timedelta())
+        return self.messages.unhold(state, paused_for=paused_for)
+
+    def _change(self, expected: list[Sequence.Status], status: Sequence.Status) -> bool:
+        moment = "resumed_at" if status == self.Status.ACTIVE else "paused_at"
+        changed = Sequence.objects.filter(pk=self.pk, status__in=expected).update(
+            status=status, **{moment: Now()}
+        )
+        self.settle_messages()
+        return bool(changed)
 
 
 class SequenceStep(models.Model):

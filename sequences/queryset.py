@@ -1,4 +1,49 @@
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
 from django.db import models
-class SequenceQuerySet(models.QuerySet): pass
-class SequenceContactQuerySet(models.QuerySet): pass
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+
+from broadcasts.models import BroadcastMessage
+
+if TYPE_CHECKING:
+    from sequences.models import Sequence, SequenceContact
+
+
+class SequenceQuerySet(models.QuerySet["Sequence"]):
+    def active(self) -> Self:
+        return self.filter(status="active")
+
+    def process(self) -> dict[str, int]:
+        """One pass of the scheduler: enrols who carries a trigger, sends on who is due.
+
+        Any number of schedulers may do this at once and be killed anywhere. Returns counts.
+        """
+        from sequences.progress import advance, enrol  # they know Sequence, made of this class
+
+        counts = {"enrolled": 0, "queued": 0, "skipped": 0, "completed": 0}
+        for sequence in self.active().prefetch_related("steps", "devices"):
+            counts["enrolled"] += enrol(sequence)
+            for name, count in advance(sequence).items():
+                counts[name] += count
+        counts["messages_moved"] = sum(s.settle_messages() for s in self.unsettled())
+        return counts
+
+    def unsettled(self) -> Self:
+        """Sequences with messages that their state says should be elsewhere."""
+        return self.filter(
+            (Q(status="active") & _has("paused")) | (~Q(status="active") & _has("pending"))
+        )
+
+
+class SequenceContactQuerySet(models.QuerySet["SequenceContact"]):
+    def due(self) -> Self:
+        """Contacts whose next step should go out, by the database's clock."""
+        return self.filter(status="active", next_due_at__lte=Now())
+
+
+def _has(status: str) -> Exists:
+    messages = BroadcastMessage.objects.filter(sequence=OuterRef("pk"), status=status)
+    return Exists(messages.order_by())

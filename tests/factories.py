@@ -68,11 +68,13 @@ class LeadFactory(factory.django.DjangoModelFactory):
 
     @factory.post_generation
     def niches(self, create: bool, names: list[str] | None) -> None:
-        self.niches.add(*Niche.ensure(names or []).values())  # type: ignore[attr-defined]
+        if create:
+            self.niches.add(*Niche.ensure(names or []).values())  # type: ignore[attr-defined]
 
     @factory.post_generation
     def triggers(self, create: bool, names: list[str] | None) -> None:
-        self.triggers.add(*Trigger.ensure(names or []).values())  # type: ignore[attr-defined]
+        if create:
+            self.triggers.add(*Trigger.ensure(names or []).values())  # type: ignore[attr-defined]
 
 
 class CampaignFactory(factory.django.DjangoModelFactory):

@@ -36,6 +36,7 @@ class Migration(migrations.Migration):
                 ('fanned_out_at', models.DateTimeField(blank=True, null=True, verbose_name='queued')),
                 ('started_at', models.DateTimeField(blank=True, null=True, verbose_name='started')),
                 ('paused_at', models.DateTimeField(blank=True, null=True, verbose_name='paused')),
+                ('resumed_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('finished_at', models.DateTimeField(blank=True, null=True, verbose_name='finished')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),

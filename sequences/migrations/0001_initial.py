@@ -22,6 +22,8 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=150, verbose_name='name')),
                 ('description', models.TextField(blank=True, verbose_name='description')),
                 ('status', models.CharField(choices=[('draft', 'draft'), ('active', 'active'), ('paused', 'paused')], db_index=True, default='draft', max_length=10, verbose_name='status')),
+                ('paused_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('resumed_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
                 ('devices', models.ManyToManyField(blank=True, db_table='sequence_devices', help_text='None chosen: every device that may send.', related_name='sequences', to='devices.device', verbose_name='devices')),

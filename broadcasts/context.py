@@ -1,0 +1,49 @@
+"""What the frame of every page says about the system: two small queries a page, none elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext as _
+from django_q.models import Schedule
+
+from broadcasts.models import Worker
+
+# django-q2 looks at its schedules every 30 s; one that is this late has nobody to run it.
+SCHEDULER_LATE_AFTER = timedelta(minutes=3)
+
+
+@dataclass(frozen=True)
+class SystemState:
+    """Whether somebody sends and somebody schedules. `trouble` is empty where all is well."""
+
+    broadcasters: int
+    scheduler_runs: bool
+
+    @property
+    def trouble(self) -> str:
+        if not self.broadcasters:
+            return _("No broadcaster is running")
+        if not self.scheduler_runs:
+            return _("The scheduler is not running")
+        return ""
+
+
+def system(request: HttpRequest) -> dict[str, Any]:
+    """Offers `system` to templates; asked only when a page shows it, and to people signed in."""
+    if not request.user.is_authenticated:
+        return {}
+    return {"system": SimpleLazyObject(_system_state)}
+
+
+def _system_state() -> SystemState:
+    late = Schedule.objects.filter(next_run__lt=timezone.now() - SCHEDULER_LATE_AFTER)
+    return SystemState(
+        broadcasters=Worker.objects.alive().count(),
+        scheduler_runs=not late.exists(),
+    )

@@ -1,0 +1,80 @@
+"""What sessions report: the state of the account, receipts, and what people write."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from broadcasts.leases import Lease
+from broadcasts.outcomes import record_receipts
+from devices.models import Device
+from devices.transports.base import (
+    Blocked,
+    Connected,
+    Disconnected,
+    Event,
+    Inbound,
+    Outdated,
+    Receipt,
+)
+from leads.models import Lead
+
+logger = logging.getLogger(__name__)
+
+# A receipt may overtake its own send's answer; so long it is kept for the message to appear.
+RECEIPT_SECONDS = 60
+
+# Said alone, as the whole message, in the languages of our leads. A sentence that merely contains
+# one of these words ("when does the offer stop?") opts nobody out.
+OPT_OUT_WORDS = frozenset(
+    {"STOP", "BERHENTI", "UNSUBSCRIBE", "HENTI", "BATAL", "退订", "退訂", "நிறுத்து"}
+)
+_AROUND = re.compile(r"^[\W_]+|[\W_]+$")
+
+
+def is_opt_out(text: str) -> bool:
+    """Whether this reply says that the person wants no more messages."""
+    return _AROUND.sub("", text.strip()).upper() in OPT_OUT_WORDS
+
+
+def handle(lease: Lease, event: Event) -> None:
+    """Acts on what a session reported."""
+    device = lease.device
+    match event:
+        case Connected():
+            lease.connected = True
+            device.change_status(Device.Status.ONLINE)
+        case Disconnected(reason):
+            lease.connected = False
+            device.change_status(Device.Status.OFFLINE, reason=reason)
+        case Blocked(state, reason, until):
+            lease.connected = lease.connected and state == "restricted"
+            device.change_status(Device.Status(state), reason=reason, until=until)
+        case Outdated(reason):
+            lease.connected = False
+            device.change_status(Device.Status.OFFLINE, reason=reason)
+            logger.error("Device %s: the transport is outdated: %s", device, reason)
+        case Receipt():
+            lease.receipts.append((time.monotonic() + RECEIPT_SECONDS, event))
+        case Inbound(phone, body):
+            leads = Lead.objects.filter(phone=phone)
+            leads.update(last_replied_at=Now())
+            if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):
+                logger.info("Lead %s opted out by reply", phone)
+
+
+def match_receipts(lease: Lease) -> None:
+    """Writes down the receipts that have come in, and forgets those that never match."""
+    if not lease.receipts:
+        return
+    unmatched = record_receipts(lease.device.pk, [receipt for _, receipt in lease.receipts])
+    now = time.monotonic()
+    lease.receipts = [
+        (deadline, receipt)
+        for deadline, receipt in lease.receipts
+        if receipt in unmatched and deadline > now
+    ]

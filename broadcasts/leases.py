@@ -1,0 +1,151 @@
+"""Which devices a broadcaster holds: taking, keeping, sharing and giving back."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from django.conf import settings
+
+from broadcasts import pacing
+from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.outcomes import settle_interrupted
+from devices.models import Device
+from devices.transports import transport
+from devices.transports.base import Event, Receipt, Session
+
+logger = logging.getLogger(__name__)
+
+# The holder stops well before its lease ends when it cannot renew it.
+SAFE_SHARE_OF_LEASE = 0.6
+LOOK_AROUND_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Lease:
+    """A device in this broadcaster's hands."""
+
+    device: Device
+    epoch: int
+    session: Session
+    pace: pacing.Pace
+    slot: pacing.Slot
+    connected: bool = False
+    in_flight: BroadcastMessage | None = None
+    look_again_at: float = 0.0  # monotonic: there was nothing to send, ask again then
+    receipts: list[tuple[float, Receipt]] = field(default_factory=list)  # that match nothing yet
+
+
+class Leases:
+    """The devices of one broadcaster, kept fresh and shared fairly with the others."""
+
+    def __init__(
+        self, worker_id: str, *, capacity: int, report: Callable[[int, Event], None]
+    ) -> None:
+        self.worker_id = worker_id
+        self.capacity = capacity
+        self.report = report
+        self.held: dict[int, Lease] = {}
+        self._renewed_at = -math.inf
+        self._looked_at = -math.inf
+        self._clock_offset = 0.0
+
+    @property
+    def epochs(self) -> dict[int, int]:
+        return {pk: lease.epoch for pk, lease in self.held.items()}
+
+    def are_safe(self) -> bool:
+        """Whether the leases are fresh enough to send. Measured by this host's monotonic clock,
+        which counts on while the process is stopped."""
+        return time.monotonic() < self._renewed_at + settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
+
+    def now(self) -> datetime:
+        """The database's time, as last heard."""
+        return datetime.fromtimestamp(time.monotonic() + self._clock_offset, tz=UTC)
+
+    def keep(self) -> None:
+        """Renews what is held, gives up what is another's share, takes what is free."""
+        self.renew_in_time()
+        now = time.monotonic()
+        if now >= self._looked_at + LOOK_AROUND_SECONDS:
+            self._looked_at = now
+            self._refresh()
+            self._share()
+
+    def renew_in_time(self) -> None:
+        """Renews what is held when a heartbeat is due."""
+        if time.monotonic() >= self._renewed_at + settings.HEARTBEAT_SECONDS:
+            self._renew()
+
+    def _renew(self) -> None:
+        asked_at = time.monotonic()
+        kept = Device.objects.renew_leases(self.epochs, self.worker_id)
+        database_time = Worker.objects.beat(self.worker_id, devices=len(kept))
+        self._clock_offset = database_time.timestamp() - time.monotonic()
+        self._renewed_at = asked_at
+        for pk in set(self.held) - kept:
+            logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
+            self._close(pk)
+
+    def _refresh(self) -> None:
+        """Reads the devices again: operators change their pace and switch them off."""
+        devices = Device.objects.in_bulk(list(self.held))
+        for pk, lease in self.held.items():
+            if not (device := devices.get(pk)):
+                continue
+            lease.device, lease.pace = device, pacing.Pace.of(device)
+            over = device.restricted_until and device.restricted_until <= self.now()
+            if device.status == Device.Status.RESTRICTED and over and lease.connected:
+                device.change_status(Device.Status.ONLINE)
+            if lease.connected:
+                settle_interrupted(pk, lease.session)
+
+    def _share(self) -> None:
+        usable = set(Device.objects.usable().values_list("pk", flat=True))
+        # What is on the wire is finished first; the next look gives these back.
+        idle = [pk for pk, lease in self.held.items() if lease.in_flight is None]
+        self.give_back([pk for pk in idle if pk not in usable])
+        alive = max(Worker.objects.alive().count(), 1)
+        share = min(math.ceil(len(usable) / alive), self.capacity)
+        surplus = max(len(self.held) - share, 0)
+        self.give_back([pk for pk in idle if pk in self.held][:surplus])
+        if (room := share - len(self.held)) > 0:
+            self._take(room)
+
+    def _take(self, room: int) -> None:
+        free = list(Device.objects.usable().free().values_list("pk", flat=True))
+        random.shuffle(free)  # so that broadcasters that start together do not race for the same
+        taken = Device.objects.take_leases(free[:room], self.worker_id)
+        if not taken:
+            return
+        # What the former holder had not let go of: back to pending, or unknown.
+        freed = BroadcastMessage.objects.filter(device_id__in=sorted(taken)).unstick()
+        logger.info("Worker %s took %d devices, freed %s", self.worker_id, len(taken), freed)
+        for device in Device.objects.filter(pk__in=sorted(taken)):
+            self.held[device.pk] = Lease(
+                device=device,
+                epoch=taken[device.pk],
+                session=transport(device.transport).open(device, self._reporter(device.pk)),
+                pace=pacing.Pace.of(device),
+                slot=pacing.Slot.of(device),
+            )
+
+    def _reporter(self, pk: int) -> Callable[[Event], None]:
+        return lambda event: self.report(pk, event)
+
+    def give_back(self, ids: list[int]) -> None:
+        """Closes these sessions, then lets others have the devices."""
+        epochs = {pk: self.held[pk].epoch for pk in ids}
+        if not epochs:
+            return
+        for pk in ids:
+            self._close(pk)
+        Device.objects.release_leases(epochs, self.worker_id)
+
+    def _close(self, pk: int) -> None:
+        self.held.pop(pk).session.close()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import argparse
+import signal
+from types import FrameType
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from broadcasts.supervisor import Supervisor
+from broadcasts.worker import Broadcaster
+
+
+class Command(BaseCommand):
+    help = (
+        "Sends messages: leases devices and works them until SIGTERM or Ctrl-C, on which it "
+        "finishes what is on the wire and releases the rest. Start it as often as you like."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--workers", type=int, default=1, help="worker processes (default: 1)")
+        parser.add_argument(
+            "--devices-per-worker", type=int, default=200, help="at most (default: 200)"
+        )
+        parser.add_argument("--drain", action="store_true", help="end when nothing is left to send")
+
+        parser.add_argument("--supervisor", type=int, help=argparse.SUPPRESS)
+
+    def handle(
+        self,
+        *,
+        workers: int,
+        devices_per_worker: int,
+        drain: bool,
+        supervisor: int | None,
+        **options: object,
+    ) -> None:
+        if workers < 1 or devices_per_worker < 1:
+            raise CommandError("--workers and --devices-per-worker are at least 1.")
+        self.check(databases=["default"])
+        runner: Broadcaster | Supervisor
+        if workers == 1:
+            runner = Broadcaster(capacity=devices_per_worker, drain=drain, supervisor=supervisor)
+        else:
+            arguments = [f"--devices-per-worker={devices_per_worker}"] + ["--drain"] * drain
+            runner = Supervisor(workers, arguments)
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            runner.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        runner.run()

@@ -1,0 +1,209 @@
+"""What became of a send, written down: one statement per kind of outcome, not per message.
+
+Each is fenced by the claim under which the message was sent. An answer that comes late, when the
+message was already declared unknown, settles it; one that comes after somebody released the
+message changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Coalesce, Now
+
+from broadcasts.models import BroadcastMessage
+from broadcasts.queryset import RELEASED
+from broadcasts.retrying import survive_conflicts
+from devices.models import Device
+from devices.transports.base import (
+    Accepted,
+    DeviceBlocked,
+    NotSent,
+    Outcome,
+    Receipt,
+    Refused,
+    Session,
+    Unknown,
+)
+from leads.models import Lead
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+BACKOFF_SECONDS = (5, 30, 120, 600)  # after the first attempt, the second, ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that was given to a transport, and what came of it."""
+
+    message: BroadcastMessage
+    outcome: Outcome
+
+
+def record(results: Sequence[Sent]) -> None:
+    """Writes these outcomes down. Safe to repeat: what is recorded already does not match again."""
+    by_kind: dict[type, list[Sent]] = defaultdict(list)
+    for result in results:
+        by_kind[type(result.outcome)].append(result)
+    recorded = 0
+    if accepted := by_kind.get(Accepted):
+        recorded += _record_accepted(accepted)
+    for refused in _grouped(by_kind.get(Refused, ())):
+        recorded += _record_refused(refused)
+    for unknown in _grouped(by_kind.get(Unknown, ())):
+        recorded += _record_unknown(unknown)
+    for blocked in _grouped(by_kind.get(DeviceBlocked, ())):
+        recorded += _record_blocked(blocked)
+    if recorded < len(results):
+        # Not an error of the moment: somebody released these, or a repeat found them recorded.
+        lost = len(results) - recorded
+        logger.warning("%d of %d outcomes were no longer ours", lost, len(results))
+
+
+def record_receipts(device_id: int, receipts: Sequence[Receipt]) -> list[Receipt]:
+    """Writes delivery and read receipts down; returns those that match no message (yet).
+
+    A receipt also settles a message whose outcome was unknown: it arrived.
+    """
+    ids = {receipt.provider_message_id for receipt in receipts}
+    rows = BroadcastMessage.objects.filter(device_id=device_id, provider_message_id__in=ids)
+    keys = dict(rows.order_by().values_list("provider_message_id", "pk"))
+    matched = [receipt for receipt in receipts if receipt.provider_message_id in keys]
+    for kind in ("delivered", "read"):
+        at = {keys[r.provider_message_id]: r.at for r in matched if r.kind == kind}
+        if not at:
+            continue
+        when = Case(*(When(pk=pk, then=Value(at[pk])) for pk in sorted(at)))
+        # Receipts come late, twice and out of order: the first of a kind stays. Whoever read a
+        # message received it, whatever got lost in between.
+        fields = ["delivered_at"] if kind == "delivered" else ["delivered_at", "read_at"]
+        _update(
+            BroadcastMessage.objects.filter(pk__in=sorted(at)),
+            **{field: Coalesce(F(field), when) for field in fields},
+        )
+    if matched:
+        arrived = sorted({keys[receipt.provider_message_id] for receipt in matched})
+        _update(BroadcastMessage.objects.filter(pk__in=arrived, status="unknown"), **_sent_values())
+    return [receipt for receipt in receipts if receipt.provider_message_id not in keys]
+
+
+def settle_interrupted(device_id: int, session: Session) -> int:
+    """Asks the transport about messages that a crash left unknown; returns how many it settled."""
+    interrupted = BroadcastMessage.objects.filter(
+        device_id=device_id, status="unknown", error_code="interrupted"
+    )
+    settled = 0
+    for message in interrupted.filter(finished_at__gt=Now() - timedelta(hours=1))[:100]:
+        row = interrupted.filter(
+            pk=message.pk, processing_worker_id=message.processing_worker_id
+        ).order_by()
+        match session.recall(message.key):
+            case Accepted(provider_message_id):
+                settled += _update(row, provider_message_id=provider_message_id, **_sent_values())
+            case NotSent():
+                settled += _update(row, **RELEASED, error_code="", error_message="")
+    if settled:
+        logger.info("Device %s: the transport settled %d unknown messages", device_id, settled)
+    return settled
+
+
+def _record_accepted(results: Sequence[Sent]) -> int:
+    ids = {r.message.pk: r.outcome.provider_message_id for r in results}  # type: ignore[union-attr]
+    recorded = _update(
+        _mine(results),
+        provider_message_id=Case(*(When(pk=pk, then=Value(ids[pk])) for pk in sorted(ids))),
+        **_sent_values(),
+    )
+    # The lead stays with the device that has written to it ("sticky sender").
+    new = {
+        r.message.lead_id: r.message.device_id
+        for r in results
+        if r.message.lead and not r.message.lead.device_id
+    }
+    if new:
+        _update(
+            Lead.objects.filter(pk__in=sorted(new), device__isnull=True),
+            device_id=Case(*(When(pk=pk, then=Value(new[pk])) for pk in sorted(new))),
+        )
+    return recorded
+
+
+def _record_refused(results: Sequence[Sent]) -> int:
+    """`results` share one outcome."""
+    outcome = results[0].outcome
+    assert isinstance(outcome, Refused)
+    failed = {"status": "failed", "finished_at": Now()} | _error(outcome)
+    if outcome.retry_after is None:
+        if outcome.code == "not_on_whatsapp":
+            leads = [r.message.lead_id for r in results if r.message.lead_id]
+            _update(Lead.objects.filter(pk__in=sorted(leads)), not_on_whatsapp_at=Now())
+        return _update(_mine(results), **failed)
+    recorded = _update(_mine(results).filter(attempts__gte=MAX_ATTEMPTS), **failed)
+    for attempt, seconds in enumerate(BACKOFF_SECONDS, start=1):
+        wait = max(timedelta(seconds=seconds), outcome.retry_after)
+        again = _mine(results).filter(attempts=attempt)
+        recorded += _update(again, **RELEASED | _error(outcome), scheduled_at=Now() + wait)
+    return recorded
+
+
+def _record_unknown(results: Sequence[Sent]) -> int:
+    outcome = results[0].outcome
+    assert isinstance(outcome, Unknown)
+    return _update(_mine(results), status="unknown", finished_at=Now(), **_error(outcome))
+
+
+def _record_blocked(results: Sequence[Sent]) -> int:
+    outcome = results[0].outcome
+    assert isinstance(outcome, DeviceBlocked)
+    for result in results:
+        device = Device(pk=result.message.device_id)
+        device.change_status(
+            Device.Status(outcome.state), reason=outcome.message, until=outcome.until
+        )
+    # The attempt does not count: it says nothing about the message.
+    return _update(_mine(results), **RELEASED, attempts=F("attempts") - 1)
+
+
+def _mine(results: Sequence[Sent]) -> QuerySet[BroadcastMessage]:
+    """These messages, as far as they still carry the claim under which they were sent."""
+    return BroadcastMessage.objects.filter(
+        pk__in=sorted(r.message.pk for r in results),
+        processing_worker_id__in={r.message.processing_worker_id for r in results},
+        status__in=["queued", "unknown"],
+    )
+
+
+def _grouped(results: Iterable[Sent]) -> Iterable[list[Sent]]:
+    groups: dict[Outcome, list[Sent]] = defaultdict(list)
+    for result in results:
+        groups[result.outcome].append(result)
+    return groups.values()
+
+
+def _sent_values() -> dict[str, Any]:
+    return {
+        "status": "sent",
+        "sent_at": Now(),
+        "finished_at": Now(),
+        "error_code": "",
+        "error_message": "",
+    }
+
+
+def _error(outcome: Refused | Unknown) -> dict[str, Any]:
+    return {"error_code": outcome.code[:40], "error_message": outcome.message[:255]}
+
+
+@survive_conflicts
+def _update(rows: QuerySet[Any], **values: Any) -> int:
+    return rows.update(**values)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
+RESTART_SECONDS = 5.0
+
+
+class Supervisor:
+    """Runs several worker processes, each started afresh (never forked: a transport's library may
+    not survive that), and starts a new one where one died."""
+
+    def __init__(self, workers: int, arguments: list[str]) -> None:
+        self.command = [
+            sys.executable,
+            str(MANAGE),
+            "runbroadcaster",
+            "--workers=1",
+            f"--supervisor={os.getpid()}",
+            *arguments,
+        ]
+        self.stopping = False
+        self.workers = workers
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def run(self) -> None:
+        """Runs until stopped, or until every worker has ended well (they do when draining)."""
+        self.processes = [self._start() for _ in range(self.workers)]
+        while not self.stopping and self.processes:
+            time.sleep(0.2)
+            self._restart_the_dead()
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait()
+
+    def _restart_the_dead(self) -> None:
+        for index, process in enumerate(list(self.processes)):
+            code = process.poll()
+            if code is None:
+                continue
+            if code == 0:
+                self.processes.remove(process)
+                continue
+            logger.error("Worker process %d died with %d, starting another", process.pid, code)
+            time.sleep(RESTART_SECONDS)
+            if not self.stopping:
+                self.processes[index] = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C goes to the supervisor alone, which passes it on once.
+        return subprocess.Popen(self.command, start_new_session=True)  # noqa: S603  (our own)

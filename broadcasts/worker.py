@@ -1,0 +1,240 @@
+"""The broadcaster's loop: claim what is due, hand it over, send it, write down what came of it.
+
+One thread talks to the database; sends run in threads of their own and put what came of them into
+the inbox, as sessions do with what they report.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from broadcasts import inbound, outcomes, pacing
+from broadcasts.leases import Lease, Leases
+from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.outcomes import Sent
+from broadcasts.queryset import RELEASED
+from devices.transports.base import Event, OutgoingMessage, Refused, Unknown
+from leads.models import SkipReason
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+IDLE_SECONDS = 0.5  # how soon a device that had nothing to send is asked about again
+STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
+DATABASE_DOWN_SECONDS = 2.0
+
+
+class Broadcaster:
+    """One worker process: leases devices and sends for them until it is told to stop."""
+
+    def __init__(
+        self, *, capacity: int = 200, drain: bool = False, supervisor: int | None = None
+    ) -> None:
+        self.id = f"{socket.gethostname()[:30]}.{os.getpid()}.{secrets.token_hex(3)}"
+        self.drain = drain
+        self.supervisor = supervisor
+        self.stopping = False
+        self._inbox: queue.SimpleQueue[Sent | tuple[int, Event]] = queue.SimpleQueue()
+        self._unrecorded: list[Sent] = []
+        self._events: list[tuple[int, Event]] = []
+        self._leases = Leases(self.id, capacity=capacity, report=self._reported)
+        self._senders = ThreadPoolExecutor(max_workers=capacity, thread_name_prefix="send")
+        self._drained_since = math.inf
+        self._was_interrupted = False
+
+    def stop(self) -> None:
+        """Claims nothing more; what is on the wire is finished. Safe in a signal handler."""
+        self.stopping = True
+
+    def run(self) -> None:
+        """Runs until stopped (or, draining, until nothing is left to send)."""
+        Worker.objects.register(self.id)
+        logger.info("Worker %s started", self.id)
+        while not self.stopping and not self._is_orphaned():
+            self._survive(self.turn)
+            if self.drain and self._is_drained():
+                break
+            self._wait()
+        self._finish()
+
+    def turn(self) -> None:
+        """One turn: record what came back, keep the leases, send what is due."""
+        if self._was_interrupted:
+            self._release_forgotten()
+        self._collect()
+        self._leases.keep()
+        self._send_due()
+
+    # Sending
+
+    def _send_due(self) -> None:
+        if not self._leases.are_safe():
+            return
+        now = self._leases.now()
+        due = [lease for lease in self._leases.held.values() if self._is_due(lease, now)]
+        if not due:
+            return
+        ids = [lease.device.pk for lease in due]
+        claimed = BroadcastMessage.objects.claim(worker_id=self.id, device_ids=ids)
+        served = {message.device_id for message in claimed}
+        for lease in due:
+            if lease.device.pk not in served:
+                lease.look_again_at = time.monotonic() + IDLE_SECONDS
+        sendable = self._leave_out(claimed)
+        slots = {}
+        for message in sendable:
+            lease = self._leases.held[message.device_id or 0]
+            gap = pacing.random_gap(
+                lease.pace, message.min_delay_seconds, message.max_delay_seconds
+            )
+            slots[lease.device.pk] = pacing.after_send(lease.pace, lease.slot, now, gap)
+        if not sendable:
+            return
+        for message in BroadcastMessage.objects.hand_over(sendable, slots, worker_id=self.id):
+            lease = self._leases.held[message.device_id or 0]
+            lease.slot = slots[lease.device.pk]
+            lease.in_flight = message
+            self._senders.submit(self._send, lease, message)
+
+    def _is_due(self, lease: Lease, now: datetime) -> bool:
+        return (
+            lease.connected
+            and lease.in_flight is None
+            and lease.look_again_at <= time.monotonic()
+            and pacing.earliest(lease.pace, lease.slot, now) <= now
+        )
+
+    def _leave_out(self, claimed: Sequence[BroadcastMessage]) -> list[BroadcastMessage]:
+        """Skips those whose lead opted out or was deleted since the message was queued."""
+        opted_out = [m for m in claimed if m.lead and m.lead.opted_out_at]
+        # A test message has no lead from the start; a campaign's lost its own.
+        deleted = [m for m in claimed if not m.lead and m.priority != m.Priority.TEST]
+        if opted_out:
+            BroadcastMessage.objects.skip(opted_out, SkipReason.OPTED_OUT)
+        if deleted:
+            BroadcastMessage.objects.skip(deleted, SkipReason.LEAD_DELETED)
+        return [m for m in claimed if m not in opted_out and m not in deleted]
+
+    def _release_forgotten(self) -> None:
+        """After the database was away: what is claimed in our name but not on the wire never left.
+
+        The claim or the hand-over was committed and its answer lost, so nobody sends these.
+        """
+        known = [s.message.pk for s in self._unrecorded]
+        known += [lease.in_flight.pk for lease in self._leases.held.values() if lease.in_flight]
+        ours = BroadcastMessage.objects.filter(
+            device_id__in=list(self._leases.held), processing_worker_id__startswith=f"{self.id}/"
+        )
+        ours.exclude(pk__in=known).move(["processing", "queued"], **RELEASED)
+        self._was_interrupted = False
+
+    def _send(self, lease: Lease, message: BroadcastMessage) -> None:
+        """Runs in a thread of its own."""
+        if not self._leases.are_safe():  # stopped between the hand-over and here
+            late = Refused("lease_lost", "The broadcaster stalled before sending.", timedelta(0))
+            self._inbox.put(Sent(message, late))
+            return
+        outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
+        try:
+            outcome = lease.session.send(outgoing)
+        except Exception as error:  # whatever it was, it has not said that nothing left
+            logger.exception("Message %s: the transport failed", message.pk)
+            outcome = Unknown("transport_error", str(error))
+        self._inbox.put(Sent(message, outcome))
+
+    # What comes back
+
+    def _reported(self, device_id: int, event: Event) -> None:
+        self._inbox.put((device_id, event))
+
+    def _wait(self) -> None:
+        """Sleeps until something comes in, the next slot begins, or a tick has passed."""
+        with suppress(queue.Empty):
+            self._sort_in(self._inbox.get(timeout=self._seconds_to_next_slot()))
+
+    def _seconds_to_next_slot(self) -> float:
+        now = self._leases.now()
+        waits = [
+            (pacing.earliest(lease.pace, lease.slot, now) - now).total_seconds()
+            for lease in self._leases.held.values()
+            if lease.connected and lease.in_flight is None
+            and lease.look_again_at <= time.monotonic()
+        ]  # fmt: skip
+        return min([max(wait, 0.002) for wait in waits] + [TICK_SECONDS])
+
+    def _collect(self) -> None:
+        while not self._inbox.empty():
+            self._sort_in(self._inbox.get())
+        if self._unrecorded:
+            outcomes.record(self._unrecorded)
+            # Only now: when the database is away, the outcomes wait here for its return.
+            for sent in self._unrecorded:
+                if lease := self._leases.held.get(sent.message.device_id or 0):
+                    lease.in_flight = None
+            self._unrecorded = []
+        while self._events:
+            device_id, event = self._events[0]
+            if lease := self._leases.held.get(device_id):
+                inbound.handle(lease, event)
+            self._events.pop(0)
+        for lease in self._leases.held.values():
+            inbound.match_receipts(lease)
+
+    def _sort_in(self, item: Sent | tuple[int, Event]) -> None:
+        if isinstance(item, Sent):
+            self._unrecorded.append(item)
+        else:
+            self._events.append(item)
+
+    # Ending
+
+    def _is_orphaned(self) -> bool:
+        """Whether its supervisor has died: nobody would pass SIGTERM on to it any more."""
+        return self.supervisor is not None and self.supervisor != os.getppid()
+
+    def _is_drained(self) -> bool:
+        """Whether nothing was left to send for the length of a few looks."""
+        busy = any(lease.in_flight for lease in self._leases.held.values())
+        waiting = BroadcastMessage.objects.open().filter(device_id__in=list(self._leases.held))
+        if busy or waiting.exists():
+            self._drained_since = math.inf
+        else:
+            self._drained_since = min(self._drained_since, time.monotonic())
+        return time.monotonic() - self._drained_since > IDLE_SECONDS
+
+    def _finish(self) -> None:
+        """Waits for what is on the wire, releases the rest, gives the devices back."""
+        logger.info("Worker %s stops: finishing what is on the wire", self.id)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and any(
+            lease.in_flight for lease in self._leases.held.values()
+        ):
+            self._wait()
+            self._survive(self._collect)
+            self._survive(self._leases.renew_in_time)
+        self._survive(lambda: self._leases.give_back(list(self._leases.held)))
+        self._survive(lambda: Worker.objects.retire(self.id))
+        self._senders.shutdown(wait=False, cancel_futures=True)
+        logger.info("Worker %s stopped", self.id)
+
+    def _survive(self, step: Callable[[], None]) -> None:
+        """Runs a step; when the database is away, says so and lets the loop come round again."""
+        try:
+            step()
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("Worker %s: the database is away: %s", self.id, error)
+            self._was_interrupted = True
+            connection.close()
+            time.sleep(DATABASE_DOWN_SECONDS)

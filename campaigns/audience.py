@@ -1,0 +1,80 @@
+"""Who gets a campaign, who does not and why: the same rule before sending and while queuing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models import Count
+from django.utils.translation import gettext as _
+
+from devices.models import Device
+from leads.models import Lead, LeadQuerySet, Niche, SkipReason
+
+if TYPE_CHECKING:
+    from campaigns.models import Campaign
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceSummary:
+    """`total` leads match; of them `will_receive` get it, and `skipped` do not, by reason."""
+
+    total: int
+    will_receive: int
+    skipped: dict[SkipReason, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """The leads that match, and the devices that may write to them."""
+
+    niches: Sequence[Niche] = ()
+    status: str = ""
+    devices: Sequence[Device] = ()
+
+    @classmethod
+    def of(cls, campaign: Campaign) -> Audience:
+        return cls(
+            niches=list(campaign.niches.all()),
+            status=campaign.target_status,
+            devices=list(campaign.devices.all()),
+        )
+
+    @property
+    def leads(self) -> LeadQuerySet:
+        """All that match, each annotated with `skip_reason` ('' for those who will receive)."""
+        return Lead.objects.matching(niches=self.niches, status=self.status).with_skip_reason()
+
+    def usable_devices(self) -> list[Device]:
+        """The devices chosen, or all if none was, as far as they may be given messages."""
+        devices = Device.objects.usable()
+        if self.devices:
+            devices = devices.filter(pk__in=[device.pk for device in self.devices])
+        return list(devices)
+
+    def summary(self) -> AudienceSummary:
+        counts = dict(self.leads.order_by().values_list("skip_reason").annotate(Count("pk")))
+        will_receive = counts.pop("", 0)
+        return AudienceSummary(
+            total=will_receive + sum(counts.values()),
+            will_receive=will_receive,
+            skipped={reason: counts[reason] for reason in SkipReason if reason in counts},
+        )
+
+    def sample(self, offset: int = 0) -> Lead | None:
+        """Returns one lead who will receive it, to show the message as that person reads it."""
+        receivers = self.leads.filter(skip_reason="").order_by("pk").prefetch_related("niches")
+        return receivers[offset : offset + 1].first() if offset >= 0 else None
+
+    def blockers(self, summary: AudienceSummary | None = None) -> list[str]:
+        """Returns what stands in the way of sending, in words; nothing when it may be sent."""
+        summary = summary or self.summary()
+        blockers = []
+        if not summary.total:
+            blockers.append(_("No lead matches this audience."))
+        elif not summary.will_receive:
+            blockers.append(_("Every lead that matches is left out."))
+        if not self.usable_devices():
+            blockers.append(_("No device may send: all of them are off, logged out or banned."))
+        return blockers

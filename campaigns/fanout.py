@@ -1,0 +1,132 @@
+"""From a campaign to its messages, in chunks that each commit how far they came.
+
+Killed anywhere, it goes on from the checkpoint; run by two schedulers at once, one of them gets
+each chunk and the other stops. The unique key sees to it that nobody has two messages even so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from broadcasts.allocation import Allocation
+from broadcasts.enqueueing import enqueue
+from broadcasts.models import BroadcastMessage
+from broadcasts.rendering import render
+from broadcasts.retrying import survive_conflicts
+from campaigns.audience import Audience
+from campaigns.models import Campaign
+from leads.models import Lead
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1000
+# A scheduler task is to be short; the next minute's pass takes up where this one stopped.
+BUDGET_SECONDS = 45
+
+
+def fan_out(campaign: Campaign) -> bool:
+    """Queues the campaign's messages. Returns whether it is complete; False: go on later."""
+    audience = Audience.of(campaign)
+    allocation = Allocation(
+        audience.usable_devices(),
+        starts_at=campaign.scheduled_at or timezone.now(),
+        priority=BroadcastMessage.Priority.CAMPAIGN,
+        min_delay_seconds=campaign.min_delay_seconds,
+        max_delay_seconds=campaign.max_delay_seconds,
+    )
+    if not allocation:
+        logger.warning("Campaign %s waits: no device may send", campaign.pk)
+        return False
+    _freeze_audience(campaign)
+    stop_at = time.monotonic() + BUDGET_SECONDS
+    while time.monotonic() < stop_at:
+        if not _still_ours(campaign):
+            return False
+        leads = list(
+            audience.leads.filter(
+                pk__gt=campaign.checkpoint_lead_id, pk__lte=campaign.audience_max_lead_id or 0
+            )
+            .order_by("pk")
+            .prefetch_related("niches")[:CHUNK]
+        )
+        if not leads:
+            return _complete(campaign)
+        messages = [_message(campaign, lead, allocation) for lead in leads]
+        if not _commit_chunk(campaign, messages, leads[-1].pk):
+            return False
+    return False
+
+
+def _freeze_audience(campaign: Campaign) -> None:
+    """Leads that come in from now on are not part of it."""
+    newest = Lead.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    Campaign.objects.filter(pk=campaign.pk, audience_max_lead_id__isnull=True).update(
+        audience_max_lead_id=newest
+    )
+    campaign.refresh_from_db(fields=["audience_max_lead_id", "checkpoint_lead_id"])
+
+
+def _still_ours(campaign: Campaign) -> bool:
+    """Whether it may go on: not paused or cancelled, and no other scheduler is further on."""
+    return Campaign.objects.filter(
+        pk=campaign.pk,
+        status=Campaign.Status.QUEUING,
+        checkpoint_lead_id=campaign.checkpoint_lead_id,
+    ).exists()
+
+
+@survive_conflicts
+def _commit_chunk(campaign: Campaign, messages: list[BroadcastMessage], last_lead_id: int) -> bool:
+    with transaction.atomic():
+        enqueue(messages, unique=("campaign", "recipient_phone"))
+        moved = Campaign.objects.filter(
+            pk=campaign.pk,
+            status=Campaign.Status.QUEUING,
+            checkpoint_lead_id=campaign.checkpoint_lead_id,
+        ).update(checkpoint_lead_id=last_lead_id)
+        if not moved:
+            # Paused or cancelled this moment, or another scheduler was first: undo the chunk.
+            transaction.set_rollback(True)
+            return False
+    campaign.checkpoint_lead_id = last_lead_id
+    return True
+
+
+def _complete(campaign: Campaign) -> bool:
+    return bool(
+        Campaign.objects.filter(pk=campaign.pk, status=Campaign.Status.QUEUING).update(
+            status=Campaign.Status.SENDING,
+            fanned_out_at=Now(),
+            audience_size=campaign.messages.count(),
+        )
+    )
+
+
+def _message(campaign: Campaign, lead: Lead, allocation: Allocation) -> BroadcastMessage:
+    skip_reason: str = lead.skip_reason  # type: ignore[attr-defined]  # annotated by Audience.leads
+    message = BroadcastMessage(
+        campaign=campaign,
+        lead=lead,
+        recipient_phone=lead.phone,
+        recipient_name=lead.name,
+        priority=BroadcastMessage.Priority.CAMPAIGN,
+        scheduled_at=campaign.scheduled_at,
+        min_delay_seconds=campaign.min_delay_seconds,
+        max_delay_seconds=campaign.max_delay_seconds,
+    )
+    if skip_reason:
+        message.status = BroadcastMessage.Status.SKIPPED
+        message.skip_reason = skip_reason
+        message.finished_at = timezone.now()
+        return message
+    message.device, expected_at = allocation.place(lead.device_id)
+    message.expires_at = expected_at + settings.RECOVERY_WINDOW
+    message.body = render(campaign.message, lead)
+    return message

@@ -1,0 +1,82 @@
+"""When a campaign will be done, said before it is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count
+
+from broadcasts.allocation import Allocation
+from broadcasts.models import BroadcastMessage
+from campaigns.audience import Audience
+from devices.models import Device
+
+# Beyond this many the rest is reckoned from the rate so far: nobody waits for a page to play
+# through a million messages.
+PLAYED_THROUGH = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceShare:
+    device: Device
+    count: int
+    finish_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """All None and empty when nobody receives it, or no device may send."""
+
+    first_at: datetime | None
+    half_at: datetime | None
+    finish_at: datetime | None
+    per_device: list[DeviceShare]
+
+
+def forecast(
+    audience: Audience,
+    starts_at: datetime,
+    min_delay_seconds: int = 0,
+    max_delay_seconds: int = 0,
+) -> Forecast:
+    """Plays the allocation through for this audience, from `starts_at` at each device's mean pace.
+
+    Counts in what already waits on the devices, their caps, warm-up and sending hours.
+    """
+    allocation = Allocation(
+        audience.usable_devices(),
+        starts_at=starts_at,
+        priority=BroadcastMessage.Priority.CAMPAIGN,
+        min_delay_seconds=min_delay_seconds,
+        max_delay_seconds=max_delay_seconds,
+    )
+    own_device = audience.leads.filter(skip_reason="").order_by().values_list("device_id")
+    leads: Counter[int | None] = Counter(dict(own_device.annotate(Count("pk"))))
+    total = leads.total()
+    if not allocation or not total:
+        return Forecast(None, None, None, [])
+    times: list[datetime] = []
+    shares: dict[int, DeviceShare] = {}
+    scale = max(1.0, total / PLAYED_THROUGH)
+    for device_id, count in sorted(leads.items(), key=lambda item: item[0] or 0, reverse=True):
+        for _ in range(max(1, round(count / scale))):
+            device, expected_at = allocation.place(device_id)
+            times.append(expected_at)
+            count_so_far = shares[device.pk].count if device.pk in shares else 0
+            shares[device.pk] = DeviceShare(device, count_so_far + 1, expected_at)
+    times.sort()
+
+    def stretched(moment: datetime) -> datetime:
+        return starts_at + (moment - starts_at) * scale
+
+    return Forecast(
+        first_at=times[0],
+        half_at=stretched(times[len(times) // 2]),
+        finish_at=stretched(max(share.finish_at for share in shares.values())),
+        per_device=[
+            DeviceShare(share.device, round(share.count * scale), stretched(share.finish_at))
+            for share in sorted(shares.values(), key=lambda share: share.device.name)
+        ],
+    )

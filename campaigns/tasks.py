@@ -1,0 +1,9 @@
+"""What the scheduler calls; schedules are rows of django-q2, made by config/migrations."""
+
+from __future__ import annotations
+
+from campaigns.models import Campaign
+
+
+def process_campaigns() -> dict[str, int]:
+    return Campaign.objects.process()

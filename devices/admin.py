@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from config.adminsite import (
+    ConfirmedAction,
+    LookOnlyAdmin,
+    NewestRelatedFilter,
+    QuickAdmin,
+    tag,
+)
+from devices.models import Device, SimulatedMessage
+
+
+def switch_on(devices: QuerySet[Device]) -> int:
+    return devices.filter(enabled=False).update(enabled=True)
+
+
+def switch_off(devices: QuerySet[Device]) -> int:
+    return devices.filter(enabled=True).update(enabled=False)
+
+
+@admin.register(Device)
+class DeviceAdmin(QuickAdmin):
+    list_display = [
+        "name", "phone", "transport", "state_now", "status_changed_at",
+        "usage_day_count", "daily_limit", "next_send_at", "worker_id", "show_messages",
+    ]  # fmt: skip
+    list_filter = ["status", "enabled", "transport"]
+    search_fields = ["name", "phone"]
+    search_help_text = _("A part of the name or of the number")
+    sortable_by = ["name", "phone"]
+    readonly_fields = [
+        "status", "status_reason", "status_changed_at", "restricted_until",
+        "next_send_at", "usage_hour_count", "usage_day_count",
+        "worker_id", "lease_expires_at", "lease_epoch", "created_at",
+    ]  # fmt: skip
+    fieldsets = [
+        (None, {"fields": ["name", "phone", "transport", "enabled"]}),
+        (
+            _("Pace"),
+            {
+                "fields": [
+                    ("min_delay_seconds", "max_delay_seconds"),
+                    ("hourly_limit", "daily_limit"),
+                    "warmup_started_on",
+                    ("sends_from", "sends_until", "timezone"),
+                ]
+            },
+        ),
+        (
+            _("State"),
+            {
+                "fields": [
+                    "status", "status_reason", "status_changed_at", "restricted_until",
+                    "next_send_at", "usage_hour_count", "usage_day_count",
+                    "worker_id", "lease_expires_at", "lease_epoch", "created_at",
+                ],
+                "description": _("What WhatsApp and the broadcasters say. Nobody sets it by hand."),
+            },
+        ),
+    ]  # fmt: skip
+    actions = ["switch_on", "switch_off"]
+
+    switch_on = ConfirmedAction(
+        _("Switch on"),
+        effect=_("They send again what waits for them, at their own pace."),
+        may="change",
+        applies_to=lambda devices: devices.filter(enabled=False),
+        work=switch_on,
+        nothing=_("They are all switched on already."),
+    )
+    switch_off = ConfirmedAction(
+        _("Switch off"),
+        effect=_("Nothing more leaves from them. A message that is being sent this moment will "
+                 "finish; the others wait until the device is switched on or their time runs out."),
+        may="change",
+        applies_to=lambda devices: devices.filter(enabled=True),
+        work=switch_off,
+        nothing=_("They are all switched off already."),
+    )  # fmt: skip
+
+    @admin.display(description=_("state"))
+    def state_now(self, device: Device) -> str:
+        labels = dict(Device.Status.choices) | {"disabled": _("switched off")}
+        return tag(device.state, str(labels[device.state]))
+
+    @admin.display(description=_("messages"))
+    def show_messages(self, device: Device) -> str:
+        url = reverse(
+            "admin:broadcasts_broadcastmessage_changelist", query={"device__id__exact": device.pk}
+        )
+        return format_html('<a href="{}">{}</a>', url, _("Show messages"))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Device | None = None) -> bool:
+        # A device with a history stays, switched off: Django would read all its messages only to
+        # say that they are in the way.
+        used = obj is not None and obj.messages.exists()
+        return not used and super().has_delete_permission(request, obj)
+
+
+@admin.register(SimulatedMessage)
+class SimulatedMessageAdmin(LookOnlyAdmin):
+    list_display = ["phone", "direction", "device", "body", "received_at"]
+    list_filter = [("device", NewestRelatedFilter)]
+    list_select_related = ["device"]
+    sortable_by = ()
+    ordering = ["-pk"]
+    search_fields = ["phone"]
+    search_help_text = _("The whole number, digits only")
+
+    @admin.display(description=_("direction"))
+    def direction(self, message: SimulatedMessage) -> str:
+        return str(_("received") if message.from_device else _("wrote"))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[SimulatedMessage], search_term: str
+    ) -> tuple[QuerySet[SimulatedMessage], bool]:
+        digits = "".join(filter(str.isdigit, search_term))
+        return (queryset.filter(phone=digits) if digits else queryset), False

@@ -1,0 +1,147 @@
+"""The contract between the broadcaster and whatever carries a message to WhatsApp.
+
+Nothing outside `devices/transports/` knows a transport's library, and only the broadcaster opens
+sessions. See docs/transports.md for how to write one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from devices.models import Device
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """What a session is asked to send. `key` is the same in every attempt of one message."""
+
+    key: str
+    phone: str
+    body: str
+
+
+# What became of a send. Exactly one of these comes back; a session never raises on purpose.
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """WhatsApp has it."""
+
+    provider_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was sent: never will be (`retry_after` None), or may be after that pause."""
+
+    code: str
+    message: str
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBlocked:
+    """Nothing was sent because the account may not send: the message waits, the device shows it."""
+
+    code: str
+    message: str
+    state: Literal["restricted", "logged_out", "banned"]
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It may or may not have been sent. The message is never sent again blindly."""
+
+    code: str
+    message: str
+
+
+Outcome = Accepted | Refused | DeviceBlocked | Unknown
+
+
+# What a session reports by itself, at any time and from any thread.
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """WhatsApp took the account's right to send, with or without an end in sight."""
+
+    state: Literal["restricted", "logged_out", "banned"]
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """WhatsApp no longer talks to this version of the library."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    provider_message_id: str
+    kind: Literal["delivered", "read"]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """Somebody wrote to the device."""
+
+    phone: str
+    body: str
+    at: datetime
+
+
+Event = Connected | Disconnected | Blocked | Outdated | Receipt | Inbound
+Report = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The transport is sure: this message never left, and nothing can still make it leave."""
+
+
+class Session(Protocol):
+    """One account's connection, opened by the broadcaster that holds the device's lease."""
+
+    def send(self, message: OutgoingMessage) -> Outcome:
+        """Sends and waits for WhatsApp's answer, within the transport's own time limit.
+
+        Called from a thread of its own, for one message at a time.
+        """
+        ...
+
+    def recall(self, key: str) -> Accepted | NotSent | None:
+        """What the transport itself remembers of an earlier send, also by a process that died.
+
+        NotSent only where an earlier session of this account can no longer send: WhatsApp closes
+        the old stream when a new one opens. None where it cannot tell.
+        """
+        ...
+
+    def close(self) -> None:
+        """Disconnects. Nothing is reported afterwards."""
+        ...
+
+
+class Transport(Protocol):
+    def open(self, device: Device, report: Report) -> Session:
+        """Starts connecting and returns at once; `Connected` is reported when it may send."""
+        ...

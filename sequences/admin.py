@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from config.adminsite import ConfirmedAction, LookOnlyAdmin, NewestRelatedFilter, QuickAdmin, tag
+from leads.admin import phone_starts_with
+from leads.models import Lead
+from sequences.models import Sequence, SequenceContact, SequenceStep
+
+Status = Sequence.Status
+
+
+class StepInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = SequenceStep
+    extra = 0
+    # A step that was sent stays on record; Django would read its messages to find that out.
+    can_delete = False
+
+
+@admin.register(Sequence)
+class SequenceAdmin(QuickAdmin):
+    inlines = [StepInline]
+    list_display = ["name", "trigger", "state", "steps_count", "show_contacts", "show_messages"]
+    list_filter = ["status"]
+    list_select_related = ["trigger"]
+    search_fields = ["name"]
+    sortable_by = ["name"]
+    autocomplete_fields = ["trigger", "devices"]
+    readonly_fields = ["status", "created_at", "updated_at"]
+    fields = [
+        "name", "description", "trigger", "devices", "status", "created_at", "updated_at",
+    ]  # fmt: skip
+    actions = ["activate", "pause"]
+
+    activate = ConfirmedAction(
+        _("Activate"),
+        effect=_("Leads that carry the trigger are enrolled, and steps that are due go out."),
+        may="change",
+        applies_to=lambda sequences: sequences.exclude(status=Status.ACTIVE),
+        work=lambda sequences: [sequence for sequence in sequences if sequence.activate()],
+        nothing=_("They are all active already."),
+    )
+    pause = ConfirmedAction(
+        _("Pause"),
+        effect=_("Nobody is enrolled and no step leaves until they are activated again. Messages "
+                 "that are being sent this moment will finish."),
+        may="change",
+        applies_to=lambda sequences: sequences.filter(status=Status.ACTIVE),
+        work=lambda sequences: [sequence for sequence in sequences if sequence.pause()],
+        nothing=_("None of these is active."),
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Sequence]:
+        return super().get_queryset(request).annotate(steps_count=Count("steps"))  # type: ignore[no-any-return]
+
+    @admin.display(description=_("status"))
+    def state(self, sequence: Sequence) -> str:
+        return tag(sequence.status, sequence.get_status_display())
+
+    @admin.display(description=_("steps"))
+    def steps_count(self, sequence: Sequence) -> int:
+        return sequence.steps_count  # type: ignore[attr-defined, no-any-return]
+
+    @admin.display(description=_("contacts"))
+    def show_contacts(self, sequence: Sequence) -> str:
+        url = reverse(
+            "admin:sequences_sequencecontact_changelist",
+            query={"sequence__id__exact": sequence.pk},
+        )
+        return format_html('<a href="{}">{}</a>', url, _("Show contacts"))
+
+    @admin.display(description=_("messages"))
+    def show_messages(self, sequence: Sequence) -> str:
+        url = reverse(
+            "admin:broadcasts_broadcastmessage_changelist",
+            query={"sequence__id__exact": sequence.pk},
+        )
+        return format_html('<a href="{}">{}</a>', url, _("Show messages"))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Sequence | None = None) -> bool:
+        used = obj is not None and (obj.messages.exists() or obj.contacts.exists())
+        return not used and super().has_delete_permission(request, obj)
+
+
+@admin.register(SequenceContact)
+class SequenceContactAdmin(LookOnlyAdmin):
+    list_display = ["lead", "sequence", "state", "next_step", "next_due_at", "stop_reason"]
+    list_filter = ["status", ("sequence", NewestRelatedFilter)]
+    # Not select_related: MySQL would begin the join at the few sequences and sort all contacts.
+    list_select_related = False
+    sortable_by = ()
+    search_fields = ["lead__phone"]
+    search_help_text = _("The beginning of a lead's number")
+
+    @admin.display(description=_("status"))
+    def state(self, contact: SequenceContact) -> str:
+        return tag(contact.status, contact.get_status_display())
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SequenceContact]:
+        contacts = super().get_queryset(request)
+        return contacts.prefetch_related("lead", "sequence", "next_step__sequence")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[SequenceContact], search_term: str
+    ) -> tuple[QuerySet[SequenceContact], bool]:
+        if not search_term.strip():
+            return queryset, False
+        by_phone = phone_starts_with(search_term)
+        if by_phone is None:
+            return queryset.none(), False
+        leads = Lead.objects.filter(by_phone).order_by("phone").values_list("pk", flat=True)
+        return queryset.filter(lead_id__in=list(leads[:500])), False

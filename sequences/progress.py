@@ -1,0 +1,182 @@
+"""How leads come into a sequence and move through it.
+
+A step's message is created when it is due, never before: editing or pausing a sequence has nothing
+to undo. The unique key on (step, phone) and the compare-and-set on the contact's next step each
+suffice for nobody to get a step twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from broadcasts.allocation import Allocation
+from broadcasts.enqueueing import enqueue
+from broadcasts.models import BroadcastMessage
+from broadcasts.rendering import render
+from broadcasts.retrying import survive_conflicts
+from devices.models import Device
+from leads.models import Lead
+from sequences.models import Sequence, SequenceContact, SequenceStep
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 500
+
+
+def enrol(sequence: Sequence) -> int:
+    """Enrols the leads that carry the sequence's trigger and never were in it; returns how many."""
+    first = next(iter(sequence.steps.all()), None)
+    if first is None:
+        return 0
+    before = sequence.contacts.count()
+    known = SequenceContact.objects.filter(sequence=sequence, lead=OuterRef("pk"))
+    carriers = Lead.objects.filter(~Exists(known), triggers=sequence.trigger_id)
+    last = 0
+    while ids := list(
+        carriers.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]
+    ):
+        _enrol(sequence, first, ids)
+        last = ids[-1]
+    return sequence.contacts.count() - before
+
+
+@survive_conflicts
+def _enrol(sequence: Sequence, first: SequenceStep, lead_ids: list[int]) -> None:
+    SequenceContact.objects.bulk_create(
+        [
+            SequenceContact(
+                sequence=sequence,
+                lead_id=pk,
+                next_step=first,
+                next_due_at=Now() + timedelta(seconds=first.delay_seconds),
+            )
+            for pk in lead_ids
+        ],
+        # Whoever another scheduler enrolled this moment stays as they are.
+        update_conflicts=True,
+        update_fields=["lead"],
+        unique_fields=["sequence", "lead"]
+        if connection.features.supports_update_conflicts_with_target
+        else None,
+    )
+
+
+def advance(sequence: Sequence) -> dict[str, int]:
+    """Queues the next step of every contact that is due; returns counts."""
+    counts = {"queued": 0, "skipped": 0, "completed": 0}
+    devices = Device.objects.usable()
+    if chosen := [device.pk for device in sequence.devices.all()]:
+        devices = devices.filter(pk__in=chosen)
+    allocation = Allocation(
+        devices, starts_at=timezone.now(), priority=BroadcastMessage.Priority.SEQUENCE
+    )
+    if not allocation:
+        logger.warning("Sequence %s waits: no device may send", sequence.pk)
+        return counts
+    steps = list(sequence.steps.all())
+    due = sequence.contacts.due().order_by("next_due_at", "pk")
+    while contacts := list(due[:CHUNK]):
+        if not _advance_chunk(sequence, steps, contacts, allocation, counts):
+            break  # another scheduler is at these; it does them
+    return counts
+
+
+@survive_conflicts
+def _advance_chunk(
+    sequence: Sequence,
+    steps: list[SequenceStep],
+    contacts: list[SequenceContact],
+    allocation: Allocation,
+    counts: dict[str, int],
+) -> int:
+    """Returns how many contacts moved on. All or nothing: one transaction."""
+    leads = (
+        Lead.objects.filter(pk__in=[contact.lead_id for contact in contacts])
+        .with_skip_reason()
+        .prefetch_related("niches")
+        .in_bulk()
+    )
+    messages: list[BroadcastMessage] = []
+    by_step: dict[int | None, list[int]] = defaultdict(list)
+    stopped: dict[tuple[int, str], list[int]] = defaultdict(list)
+    found = {step.pk: step for step in steps}
+    for contact in contacts:
+        step = found.get(contact.next_step_id or 0)
+        if step is None:  # its step was deleted
+            by_step[None].append(contact.pk)
+            continue
+        message = _message(sequence, step, leads[contact.lead_id], allocation)
+        messages.append(message)
+        if message.skip_reason:
+            stopped[step.pk, message.skip_reason].append(contact.pk)
+        else:
+            by_step[step.pk].append(contact.pk)
+    moved = 0
+    with transaction.atomic():
+        enqueue(messages, unique=("sequence_step", "recipient_phone"))
+        for (step_pk, reason), ids in stopped.items():
+            skipped = _stop(ids, step_pk, reason)
+            counts["skipped"] += skipped
+            moved += skipped
+        for from_step, ids in by_step.items():
+            following = _following(steps, found.get(from_step or 0))
+            advanced = _move_on(ids, from_step, following)
+            counts["queued"] += advanced if from_step else 0
+            counts["completed"] += advanced if following is None else 0
+            moved += advanced
+    return moved
+
+
+def _stop(contact_ids: list[int], step_pk: int, reason: str) -> int:
+    return SequenceContact.objects.filter(
+        pk__in=contact_ids, status="active", next_step=step_pk
+    ).update(status="stopped", stop_reason=reason, next_due_at=None, finished_at=Now())
+
+
+def _move_on(contact_ids: list[int], from_step: int | None, to: SequenceStep | None) -> int:
+    contacts = SequenceContact.objects.filter(
+        pk__in=contact_ids, status="active", next_step=from_step
+    )
+    if to is None:
+        return contacts.update(
+            status="completed", next_step=None, next_due_at=None, finished_at=Now()
+        )
+    # From now, not from when this one was due: after an outage steps do not come in a burst.
+    return contacts.update(next_step=to, next_due_at=Now() + timedelta(seconds=to.delay_seconds))
+
+
+def _following(steps: list[SequenceStep], step: SequenceStep | None) -> SequenceStep | None:
+    if step is None:
+        return None
+    return next((other for other in steps if other.position > step.position), None)
+
+
+def _message(
+    sequence: Sequence, step: SequenceStep, lead: Lead, allocation: Allocation
+) -> BroadcastMessage:
+    message = BroadcastMessage(
+        sequence=sequence,
+        sequence_step=step,
+        lead=lead,
+        recipient_phone=lead.phone,
+        recipient_name=lead.name,
+        priority=BroadcastMessage.Priority.SEQUENCE,
+        scheduled_at=timezone.now(),
+    )
+    if reason := lead.skip_reason:  # type: ignore[attr-defined]  # annotated by with_skip_reason
+        message.status = BroadcastMessage.Status.SKIPPED
+        message.skip_reason = reason
+        message.finished_at = timezone.now()
+        return message
+    message.device, expected_at = allocation.place(lead.device_id)
+    message.expires_at = expected_at + settings.RECOVERY_WINDOW
+    message.body = render(step.message, lead)
+    return message
