@@ -25,6 +25,7 @@ from broadcasts.leases import Lease, Leases
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import RELEASED
+from devices.models import Device
 from devices.transports.base import Event, OutgoingMessage, Refused, Unknown
 from leads.models import SkipReason
 
@@ -206,9 +207,8 @@ class Broadcaster:
 
     def _is_drained(self) -> bool:
         """Whether nothing was left to send for the length of a few looks."""
-        busy = any(lease.in_flight for lease in self._leases.held.values())
-        waiting = BroadcastMessage.objects.open().filter(device_id__in=list(self._leases.held))
-        if busy or waiting.exists():
+        sending = Device.objects.usable().values("pk")
+        if BroadcastMessage.objects.open().filter(device_id__in=sending).exists():
             self._drained_since = math.inf
         else:
             self._drained_since = min(self._drained_since, time.monotonic())

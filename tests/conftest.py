@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("mysql") and connection.vendor != "mysql":
+        pytest.skip("needs a MySQL or MariaDB server")
 
 
 @pytest.fixture

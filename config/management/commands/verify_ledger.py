@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import sys
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from broadcasts.models import BroadcastMessage
+from campaigns.models import Campaign
+from config import ledger
+from leads.models import SkipReason
+
+
+class Command(BaseCommand):
+    help = (
+        "Checks every promise about messages on the live database, and what simulated phones "
+        "received against what the queue recorded. Exit code 1 when one is broken."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--campaign", type=int, metavar="ID", help="only this campaign")
+
+    def handle(self, *, campaign: int | None, **options: object) -> None:
+        chosen = self._campaign(campaign) if campaign else None
+        reception = ledger.reception(chosen)
+        self._print_reception(reception)
+        if chosen:
+            self._print_audience(chosen)
+        broken = list(ledger.violations(chosen))
+        for violation in broken:
+            self.stdout.write(self.style.ERROR(f"BROKEN  {violation.rule}: {violation.count}"))
+            for example in violation.examples:
+                self.stdout.write(f"        {example}")
+        wrong = self._print_differences(reception)
+        if broken or wrong:
+            sys.exit(1)
+        self.stdout.write(self.style.SUCCESS("Everybody is accounted for, nobody got it twice."))
+
+    def _campaign(self, pk: int) -> Campaign:
+        try:
+            return Campaign.objects.get(pk=pk)
+        except Campaign.DoesNotExist:
+            raise CommandError(f"There is no campaign {pk}.") from None
+
+    def _print_reception(self, reception: ledger.Reception) -> None:
+        self.stdout.write(f"{'state':<12}{'recorded':>10}{'received by phones':>20}")
+        for status in BroadcastMessage.Status.values:
+            if count := reception.recorded[status]:
+                self.stdout.write(f"{status:<12}{count:>10,}{reception.received[status]:>20,}")
+        recorded, received = reception.recorded.total(), reception.received.total()
+        self.stdout.write(f"{'together':<12}{recorded:>10,}{received:>20,}")
+
+    def _print_audience(self, campaign: Campaign) -> None:
+        skipped = campaign.messages.filter(status="skipped").order_by()
+        for reason in SkipReason:
+            if count := skipped.filter(skip_reason=reason).count():
+                self.stdout.write(f"{'left out':<12}{count:>10,}  {reason.label}")
+        total = campaign.messages.count()
+        self.stdout.write(f"{'audience':<12}{campaign.audience_size or 0:>10,}  {total:,} messages")
+
+    def _print_differences(self, reception: ledger.Reception) -> bool:
+        wrong = False
+        for words, rows in (
+            ("received it twice", reception.twice),
+            ("recorded as sent, but received nothing", reception.sent_but_missing),
+            ("received it, but the record says otherwise", reception.received_against_the_record),
+        ):
+            style = self.style.ERROR if rows else self.style.SUCCESS
+            self.stdout.write(style(f"{len(rows):>6,}  {words}"))
+            for row in rows[: ledger.SHOWN]:
+                self.stdout.write(f"        {row}")
+            wrong = wrong or bool(rows)
+        return wrong

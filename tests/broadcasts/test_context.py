@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.test import RequestFactory
+from django.utils import timezone
+from django_q.models import Schedule
+from pytest_django.fixtures import DjangoAssertNumQueries
+
+from broadcasts.context import SystemState, system
+from broadcasts.models import Worker
+
+pytestmark = pytest.mark.django_db
+
+
+def state(user: User | AnonymousUser) -> SystemState:
+    request = RequestFactory().get("/")
+    request.user = user
+    found: SystemState = system(request)["system"]
+    return found
+
+
+@pytest.fixture
+def broadcaster() -> Worker:
+    now = timezone.now()
+    return Worker.objects.create(id="one", hostname="host", pid=1, started_at=now, heartbeat_at=now)
+
+
+def test_all_is_well_while_somebody_sends_and_somebody_schedules(
+    viewer: User, broadcaster: Worker
+) -> None:
+    Schedule.objects.update(next_run=timezone.now())
+    assert (state(viewer).broadcasters, state(viewer).trouble) == (1, "")
+
+
+def test_a_missing_broadcaster_is_said(viewer: User) -> None:
+    assert state(viewer).trouble == "No broadcaster is running"
+
+
+def test_a_scheduler_that_is_late_is_said(viewer: User, broadcaster: Worker) -> None:
+    Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=10))
+    assert state(viewer).trouble == "The scheduler is not running"
+
+
+def test_a_page_that_does_not_show_it_pays_nothing(
+    viewer: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    request = RequestFactory().get("/")
+    request.user = viewer
+    with django_assert_num_queries(0):
+        system(request)
+    with django_assert_num_queries(2):
+        assert state(viewer).trouble
+
+
+def test_nothing_of_it_is_shown_to_strangers() -> None:
+    request = RequestFactory().get("/")
+    request.user = AnonymousUser()
+    assert system(request) == {}
