@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from unittest.mock import Mock
+
+import pytest
+from django.utils import timezone
+
+from broadcasts import outcomes, pacing
+from broadcasts.models import BroadcastMessage
+from broadcasts.outcomes import MAX_ATTEMPTS, Sent, record, record_receipts, settle_interrupted
+from devices.models import Device
+from devices.transports.base import (
+    Accepted,
+    DeviceBlocked,
+    NotSent,
+    Outcome,
+    Receipt,
+    Refused,
+    Unknown,
+)
+from tests.factories import BroadcastMessageFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def on_the_wire(**attributes: object) -> BroadcastMessage:
+    """A message that its worker claimed and handed over."""
+    message = BroadcastMessageFactory(**attributes)
+    claimed = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[message.device_id])
+    slots = {message.device_id: pacing.Slot()}
+    (handed,) = BroadcastMessage.objects.hand_over(claimed, slots, worker_id="worker")
+    return handed
+
+
+def after(message: BroadcastMessage, outcome: Outcome) -> BroadcastMessage:
+    record([Sent(message, outcome)])
+    return BroadcastMessage.objects.get(pk=message.pk)
+
+
+def test_accepted_is_sent_with_whatsapp_s_id() -> None:
+    message = after(on_the_wire(), Accepted("3EB0"))
+
+    assert (message.status, message.provider_message_id) == ("sent", "3EB0")
+    assert message.sent_at is not None
+    assert message.sent_at == message.finished_at
+
+
+def test_the_lead_stays_with_the_device_that_wrote_to_it() -> None:
+    message = after(on_the_wire(), Accepted("3EB0"))
+
+    assert message.lead is not None
+    assert message.lead.device == message.device
+
+
+def test_a_lead_with_a_device_keeps_it() -> None:
+    message = on_the_wire()
+    own = BroadcastMessageFactory().device
+    type(message.lead).objects.filter(pk=message.lead.pk).update(device=own)
+
+    message = after(message, Accepted("3EB0"))
+
+    assert message.lead.device == own
+
+
+def test_refused_for_good_fails_with_the_reason() -> None:
+    message = after(on_the_wire(), Refused("bad_media", "The picture is too large."))
+
+    assert (message.status, message.error_code) == ("failed", "bad_media")
+    assert message.error_message == "The picture is too large."
+    assert message.finished_at is not None
+
+
+def test_a_number_that_is_not_on_whatsapp_is_remembered_at_the_lead() -> None:
+    message = after(on_the_wire(), Refused("not_on_whatsapp", "Not on WhatsApp."))
+
+    assert message.lead.not_on_whatsapp_at is not None
+
+
+def test_refused_for_now_waits_and_is_tried_again() -> None:
+    message = after(on_the_wire(), Refused("media_down", "No answer.", timedelta(0)))
+
+    assert (message.status, message.processing_worker_id) == ("pending", None)
+    assert message.scheduled_at > timezone.now() + timedelta(seconds=1)
+    assert message.attempts == 1
+    assert message.finished_at is None
+
+
+def test_the_transport_may_ask_for_a_longer_pause_than_ours() -> None:
+    message = after(on_the_wire(), Refused("busy", "Later.", timedelta(hours=1)))
+
+    assert message.scheduled_at > timezone.now() + timedelta(minutes=59)
+
+
+def test_tries_are_bounded() -> None:
+    message = on_the_wire(attempts=MAX_ATTEMPTS - 1)
+
+    message = after(message, Refused("media_down", "No answer.", timedelta(0)))
+
+    assert (message.status, message.error_code) == ("failed", "media_down")
+
+
+def test_a_blocked_device_keeps_its_message_and_shows_why() -> None:
+    until = timezone.now() + timedelta(hours=4)
+
+    message = after(on_the_wire(), DeviceBlocked("463", "Restricted.", "restricted", until))
+
+    assert (message.status, message.attempts) == ("pending", 0)
+    message.device.refresh_from_db()
+    assert message.device.state == "restricted"
+    assert message.device.restricted_until == until
+    assert message.device.status_reason == "Restricted."
+
+
+def test_a_device_that_is_logged_out_is_not_brought_back_by_a_dying_connection() -> None:
+    message = after(on_the_wire(), DeviceBlocked("401", "Logged out.", "logged_out"))
+
+    assert not message.device.change_status(Device.Status.OFFLINE)
+    message.device.refresh_from_db()
+    assert message.device.status == "logged_out"
+
+
+def test_unknown_is_never_sent_again_by_itself() -> None:
+    message = after(on_the_wire(), Unknown("timed_out", "No answer in time."))
+
+    assert (message.status, message.error_code) == ("unknown", "timed_out")
+    assert BroadcastMessage.objects.claim(worker_id="worker", device_ids=[message.device_id]) == []
+
+
+def test_a_late_answer_settles_what_was_declared_unknown() -> None:
+    message = on_the_wire()
+    BroadcastMessage.objects.filter(pk=message.pk).update(status="unknown")
+
+    assert after(message, Accepted("3EB0")).status == "sent"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Accepted("3EB0"),
+        Refused("bad", "No."),
+        Refused("busy", "Later.", timedelta(0)),
+        Unknown("timed_out", "?"),
+    ],
+    ids=lambda outcome: type(outcome).__name__,
+)
+def test_an_answer_to_a_claim_that_was_given_up_changes_nothing(outcome: Outcome) -> None:
+    message = on_the_wire()
+    BroadcastMessage.objects.filter(pk=message.pk).update(
+        status="queued", processing_worker_id="another/claim"
+    )
+
+    message = after(message, outcome)
+
+    assert (message.status, message.processing_worker_id) == ("queued", "another/claim")
+
+
+def test_recording_twice_is_recording_once() -> None:
+    message = on_the_wire()
+    sent = after(message, Accepted("3EB0"))
+
+    record([Sent(message, Unknown("timed_out", "a repeat after a lost answer"))])
+
+    assert BroadcastMessage.objects.get(pk=message.pk).sent_at == sent.sent_at
+
+
+def test_a_batch_of_one_kind_is_one_statement(django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]
+    results = [Sent(on_the_wire(), Accepted(f"3EB{n}")) for n in range(10)]
+
+    with django_assert_max_num_queries(2):  # the messages, and their leads' devices
+        record(results)
+
+    ids = BroadcastMessage.objects.values_list("provider_message_id", flat=True)
+    assert sorted(ids) == [f"3EB{n}" for n in range(10)]
+
+
+def test_receipts_come_in_any_order_and_the_first_of_a_kind_stays() -> None:
+    message = after(on_the_wire(), Accepted("3EB0"))
+    now = timezone.now()
+    read, late = now + timedelta(seconds=1), now + timedelta(seconds=9)
+
+    record_receipts(message.device_id, [Receipt("3EB0", "read", read)])
+    record_receipts(message.device_id, [Receipt("3EB0", "delivered", late)])
+    record_receipts(message.device_id, [Receipt("3EB0", "read", late)])
+
+    message.refresh_from_db()
+    assert (message.delivered_at, message.read_at) == (read, read)
+
+
+def test_a_receipt_settles_what_was_unknown() -> None:
+    message = after(on_the_wire(), Accepted("3EB0"))
+    BroadcastMessage.objects.filter(pk=message.pk).update(status="unknown", error_code="timed_out")
+
+    record_receipts(message.device_id, [Receipt("3EB0", "delivered", timezone.now())])
+
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("sent", "")
+
+
+def test_a_receipt_that_overtakes_its_answer_is_given_back() -> None:
+    early = Receipt("3EB0", "delivered", timezone.now())
+
+    assert record_receipts(on_the_wire().device_id, [early]) == [early]
+
+
+def test_a_receipt_of_another_device_is_not_ours() -> None:
+    message = after(on_the_wire(), Accepted("3EB0"))
+    receipt = Receipt("3EB0", "delivered", timezone.now())
+
+    assert record_receipts(message.device_id + 1, [receipt]) == [receipt]
+
+
+@pytest.mark.parametrize(
+    ("memory", "status"), [(Accepted("3EB0"), "sent"), (NotSent(), "pending"), (None, "unknown")]
+)
+def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str) -> None:
+    message = on_the_wire()
+    Device.objects.filter(pk=message.device_id).update(lease_epoch=2)
+    assert BroadcastMessage.objects.unstick()["unknown"] == 1
+    session = Mock(recall=Mock(return_value=memory))
+
+    settle_interrupted(message.device_id, session)
+
+    session.recall.assert_called_once_with(message.key)
+    message.refresh_from_db()
+    assert message.status == status
+
+
+def test_only_crashes_are_asked_about() -> None:
+    """What WhatsApp itself left open is for a receipt or the operator to settle."""
+    message = after(on_the_wire(), Unknown("timed_out", "No answer in time."))
+    session = Mock()
+
+    assert settle_interrupted(message.device_id, session) == 0
+    session.recall.assert_not_called()
+
+
+def test_each_attempt_waits_longer() -> None:
+    assert list(outcomes.BACKOFF_SECONDS) == sorted(outcomes.BACKOFF_SECONDS)
+    assert len(outcomes.BACKOFF_SECONDS) == MAX_ATTEMPTS - 1

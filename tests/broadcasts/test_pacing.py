@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from broadcasts.pacing import Pace, Slot, after_send, earliest, gap_bounds, plan, random_gap
+
+KL = ZoneInfo("Asia/Kuala_Lumpur")
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=KL)
+HOURS = Pace(sends_from=time(8), sends_until=time(22), zone=KL)
+
+
+def test_a_device_that_never_sent_may_send_now() -> None:
+    assert earliest(Pace(), Slot(), NOON) == NOON
+
+
+def test_the_stored_slot_is_waited_for() -> None:
+    slot = Slot(next_send_at=NOON + timedelta(seconds=9))
+
+    assert earliest(Pace(), slot, NOON) == NOON + timedelta(seconds=9)
+
+
+def test_a_slot_in_the_past_does_not_make_up_for_lost_time() -> None:
+    assert earliest(Pace(), Slot(next_send_at=NOON - timedelta(hours=3)), NOON) == NOON
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("07:59:59", "23T08:00"),
+        ("08:00", "23T08:00"),
+        ("21:59:59", "23T21:59:59"),
+        ("22:00", "24T08:00"),
+        ("23:30", "24T08:00"),
+        ("00:10", "23T08:00"),
+    ],
+)
+def test_sending_hours_are_the_device_s_own(at: str, expected: str) -> None:
+    moment = datetime.fromisoformat(f"2026-11-23T{at}").replace(tzinfo=KL).astimezone(UTC)
+
+    begins = earliest(HOURS, Slot(), moment)
+
+    assert begins == datetime.fromisoformat(f"2026-11-{expected}").replace(tzinfo=KL)
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"), [("23:00", "23:00"), ("01:59", "01:59"), ("02:00", "20:00")]
+)
+def test_sending_hours_may_pass_midnight(at: str, expected: str) -> None:
+    pace = Pace(sends_from=time(20), sends_until=time(2), zone=KL)
+    moment = datetime.fromisoformat(f"2026-11-23T{at}").replace(tzinfo=KL)
+
+    begins = earliest(pace, Slot(), moment)
+
+    assert begins == datetime.fromisoformat(f"2026-11-23T{expected}").replace(tzinfo=KL)
+
+
+def test_sending_hours_follow_the_clock_through_summer_time() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    pace = Pace(sends_from=time(8), sends_until=time(22), zone=berlin)
+    night_of_the_change = datetime(2026, 3, 28, 23, 0, tzinfo=berlin)
+
+    begins = earliest(pace, Slot(), night_of_the_change).astimezone(berlin)
+
+    assert (begins.day, begins.hour) == (29, 8)
+
+
+def test_the_hourly_cap_waits_for_the_next_hour() -> None:
+    pace, slot = Pace(hourly_limit=2), Slot()
+    for _ in range(2):
+        slot = after_send(pace, slot, NOON, gap_seconds=5)
+
+    assert earliest(pace, slot, NOON) == NOON + timedelta(hours=1)
+
+
+def test_the_daily_cap_waits_for_the_next_day_s_sending_hours() -> None:
+    pace = Pace(daily_limit=1, sends_from=time(8), sends_until=time(22), zone=KL)
+    slot = after_send(pace, Slot(), NOON, gap_seconds=5)
+
+    assert earliest(pace, slot, NOON) == datetime(2026, 11, 24, 8, tzinfo=KL)
+
+
+def test_a_cap_used_up_yesterday_is_fresh_today() -> None:
+    pace = Pace(daily_limit=1, zone=KL)
+    slot = after_send(pace, Slot(), NOON - timedelta(days=1), gap_seconds=5)
+
+    assert earliest(pace, slot, NOON) == NOON
+
+
+@pytest.mark.parametrize(("day", "limit"), [(0, 20), (2, 20), (3, 40), (6, 80), (18, 1000)])
+def test_warming_up_doubles_every_third_day_up_to_the_cap(day: int, limit: int) -> None:
+    pace = Pace(daily_limit=1000, warmup_started_on=date(2026, 11, 1))
+
+    assert pace.limit_on(date(2026, 11, 1) + timedelta(days=day)) == limit
+
+
+def test_the_warm_up_limits_a_device_without_a_cap_too() -> None:
+    pace = Pace(daily_limit=None, warmup_started_on=NOON.date(), zone=KL)
+
+    times = list(islice(plan(pace, Slot(), NOON, gap_seconds=10), 21))
+
+    assert times[19].date() == NOON.date()
+    assert times[20].astimezone(KL).date() == NOON.date() + timedelta(days=1)
+
+
+def test_a_campaign_may_ask_for_longer_pauses_but_never_for_shorter() -> None:
+    pace = Pace(min_delay_seconds=5, max_delay_seconds=15)
+
+    assert gap_bounds(pace, 1, 2) == (5, 15)
+    assert gap_bounds(pace, 10, 30) == (10, 30)
+    assert gap_bounds(pace, 20, 20) == (20, 20)
+
+
+def test_pauses_stay_within_their_bounds_and_vary() -> None:
+    gaps = [random_gap(Pace(min_delay_seconds=5, max_delay_seconds=15)) for _ in range(200)]
+
+    assert 5 <= min(gaps) < 7 < 13 < max(gaps) <= 15
+
+
+def test_only_the_simulator_s_clock_runs_faster() -> None:
+    slot = after_send(Pace(speed=10), Slot(), NOON, gap_seconds=10)
+
+    assert slot.next_send_at == NOON + timedelta(seconds=1)
+
+
+def test_a_plan_counts_pauses_caps_and_hours_in() -> None:
+    pace = Pace(hourly_limit=3, sends_from=time(8), sends_until=time(13), zone=KL)
+
+    times = list(islice(plan(pace, Slot(), NOON, gap_seconds=60), 5))
+
+    assert [t.astimezone(KL).strftime("%d %H:%M") for t in times] == [
+        "23 12:00", "23 12:01", "23 12:02", "24 08:00", "24 08:01",
+    ]  # fmt: skip

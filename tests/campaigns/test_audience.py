@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from campaigns.audience import Audience
+from campaigns.forecast import forecast
+from devices.models import Device
+from leads.models import Lead, Niche, SkipReason
+from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
+
+pytestmark = pytest.mark.django_db
+START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+def niches(*names: str) -> list[Niche]:
+    return list(Niche.ensure(names).values())
+
+
+def test_a_niche_is_matched_exactly_never_by_substring() -> None:
+    LeadFactory(niches=["HOTVITAC"])
+    vitac = LeadFactory(niches=["VITAC"])
+
+    assert list(Audience(niches=niches("VITAC")).leads) == [vitac]
+
+
+def test_a_lead_in_two_of_the_niches_is_counted_once() -> None:
+    LeadFactory(niches=["VITAC", "EXSTART"])
+
+    assert Audience(niches=niches("VITAC", "EXSTART")).summary().total == 1
+
+
+def test_no_niche_and_no_status_means_everybody() -> None:
+    LeadFactory(niches=["VITAC"])
+    LeadFactory(status=Lead.Status.CUSTOMER)
+
+    assert Audience().summary().total == 2
+
+
+def test_status_narrows_it() -> None:
+    LeadFactory()
+    customer = LeadFactory(status=Lead.Status.CUSTOMER)
+
+    assert list(Audience(status="customer").leads) == [customer]
+
+
+def test_the_summary_says_who_does_not_get_it_and_why() -> None:
+    LeadFactory.create_batch(3)
+    LeadFactory(opted_out=True)
+    LeadFactory.create_batch(2, without_consent=True)
+    LeadFactory(not_on_whatsapp_at=timezone.now())
+    LeadFactory(opted_out=True, without_consent=True)  # one reason each, so that it adds up
+
+    summary = Audience().summary()
+
+    assert (summary.total, summary.will_receive) == (8, 3)
+    assert summary.skipped == {
+        SkipReason.OPTED_OUT: 2,
+        SkipReason.NO_CONSENT: 2,
+        SkipReason.NOT_ON_WHATSAPP: 1,
+    }
+
+
+def test_samples_are_people_who_will_receive_it() -> None:
+    LeadFactory(opted_out=True)
+    first, second = LeadFactory.create_batch(2)
+
+    assert Audience().sample() == first
+    assert Audience().sample(1) == second
+    assert Audience().sample(2) is None
+    assert Audience().sample(-1) is None
+
+
+@pytest.mark.parametrize(
+    ("leads", "devices", "says"),
+    [
+        ({}, {}, "No lead matches"),
+        ({"opted_out": True}, {}, "is left out"),
+        ({"opted_out": False}, {"enabled": False}, "No device may send"),
+        ({"opted_out": False}, {"status": Device.Status.BANNED}, "No device may send"),
+    ],
+)
+def test_blockers_say_what_stands_in_the_way(
+    leads: dict[str, bool], devices: dict[str, object], says: str
+) -> None:
+    if leads:
+        LeadFactory(**leads)
+    DeviceFactory(**devices)
+
+    (blocker,) = Audience().blockers()
+
+    assert says in blocker
+
+
+def test_nothing_stands_in_the_way_of_a_lead_and_a_device() -> None:
+    LeadFactory()
+    DeviceFactory(status=Device.Status.OFFLINE)  # offline now is not off for good
+
+    assert Audience().blockers() == []
+
+
+def test_the_forecast_plays_each_device_s_pace_through() -> None:
+    DeviceFactory.create_batch(2, min_delay_seconds=10, max_delay_seconds=30)
+    LeadFactory.create_batch(10)
+
+    plan = forecast(Audience(), START)
+
+    assert plan.first_at == START
+    assert plan.finish_at == START + timedelta(seconds=4 * 20)
+    assert plan.half_at == START + timedelta(seconds=2 * 20)
+    assert [share.count for share in plan.per_device] == [5, 5]
+
+
+def test_a_lead_s_own_device_writes_to_it() -> None:
+    own, _ = DeviceFactory.create_batch(2)
+    LeadFactory.create_batch(4, device=own)
+
+    plan = forecast(Audience(), START)
+
+    assert [(share.device, share.count) for share in plan.per_device] == [(own, 4)]
+
+
+def test_what_already_waits_on_a_device_is_counted_in() -> None:
+    device = DeviceFactory(min_delay_seconds=10, max_delay_seconds=10)
+    BroadcastMessageFactory.create_batch(3, device=device)
+    LeadFactory(niches=["NEW"])
+
+    plan = forecast(Audience(niches=niches("NEW")), START)
+
+    assert plan.first_at == START + timedelta(seconds=30)
+
+
+def test_leads_go_to_the_device_that_is_free_first() -> None:
+    busy, free = DeviceFactory.create_batch(2, min_delay_seconds=10, max_delay_seconds=10)
+    BroadcastMessageFactory.create_batch(100, device=busy)
+    LeadFactory.create_batch(5, niches=["NEW"])
+
+    plan = forecast(Audience(niches=niches("NEW")), START)
+
+    assert [share.device for share in plan.per_device] == [free]
+
+
+def test_nobody_to_send_to_or_from_is_no_forecast() -> None:
+    assert forecast(Audience(), START).finish_at is None
+    LeadFactory()
+    assert forecast(Audience(), START).finish_at is None
+
+
+def test_a_large_audience_is_reckoned_from_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    DeviceFactory(min_delay_seconds=10, max_delay_seconds=10)
+    LeadFactory.create_batch(40)
+    whole = forecast(Audience(), START).finish_at
+    monkeypatch.setattr("campaigns.forecast.PLAYED_THROUGH", 10)
+
+    part = forecast(Audience(), START)
+
+    assert part.finish_at is not None
+    assert whole is not None
+    assert abs(part.finish_at - whole) <= timedelta(seconds=40)
+    assert sum(share.count for share in part.per_device) == 40

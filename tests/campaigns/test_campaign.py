@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from broadcasts.models import BroadcastMessage
+from campaigns.models import Campaign
+from tests.factories import BroadcastMessageFactory, CampaignFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def sending(**statuses: int) -> Campaign:
+    campaign = CampaignFactory(sending=True)
+    for status, count in statuses.items():
+        BroadcastMessageFactory.create_batch(count, campaign=campaign, status=status)
+    return campaign
+
+
+def test_a_draft_is_scheduled_once_however_often_it_is_clicked() -> None:
+    campaign = CampaignFactory()
+    same = Campaign.objects.get(pk=campaign.pk)
+
+    assert campaign.schedule()
+    assert not same.schedule(timezone.now() + timedelta(days=1))
+    campaign.refresh_from_db()
+    assert campaign.scheduled_at <= timezone.now() + timedelta(seconds=5)
+
+
+def test_a_campaign_is_started_by_one_scheduler() -> None:
+    campaign = CampaignFactory()
+    campaign.schedule()
+    same = Campaign.objects.get(pk=campaign.pk)
+
+    assert campaign.start()
+    assert not same.start()
+
+
+def test_pausing_takes_what_waits_out_of_the_queue_and_leaves_the_rest() -> None:
+    campaign = sending(pending=2, processing=1, queued=1, sent=1)
+
+    assert campaign.pause()
+
+    counts = campaign.counts()
+    assert campaign.status == "paused"
+    assert (counts["paused"], counts["pending"]) == (2, 0)
+    assert counts["processing"] == counts["queued"] == counts["sent"] == 1
+
+
+def test_resuming_puts_it_back_with_its_time() -> None:
+    campaign = sending(pending=1)
+    expires_at = timezone.now() + timedelta(hours=1)
+    campaign.messages.update(expires_at=expires_at)
+    campaign.pause()
+    Campaign.objects.update(paused_at=timezone.now() - timedelta(hours=5))
+
+    assert campaign.resume()
+
+    message = campaign.messages.get()
+    assert (campaign.status, message.status) == ("sending", "pending")
+    assert message.expires_at >= expires_at + timedelta(hours=5)
+
+
+def test_a_campaign_paused_before_it_began_is_scheduled_again() -> None:
+    campaign = CampaignFactory()
+    campaign.schedule(timezone.now() + timedelta(days=1))
+    campaign.pause()
+
+    assert campaign.resume()
+    assert campaign.status == "scheduled"
+
+
+def test_cancelling_is_for_good() -> None:
+    campaign = sending(pending=1, paused=1, queued=1, sent=1)
+
+    assert campaign.cancel()
+
+    counts = campaign.counts()
+    assert (counts["cancelled"], counts["queued"], counts["sent"]) == (2, 1, 1)
+    assert not campaign.resume()
+    assert not campaign.pause()
+
+
+def test_whoever_comes_second_is_told_so() -> None:
+    campaign = sending(pending=1)
+    same = Campaign.objects.get(pk=campaign.pk)
+
+    assert campaign.cancel()
+    assert not same.pause()
+    assert same.status == "cancelled"
+
+
+def test_a_message_left_behind_by_a_pause_that_crossed_a_resume_is_put_right() -> None:
+    campaign = sending(paused=1)
+
+    assert Campaign.objects.process()["messages_moved"] == 1
+    assert campaign.counts()["pending"] == 1
+
+
+@pytest.mark.parametrize("status", BroadcastMessage.OPEN)
+def test_a_campaign_with_something_open_is_not_finished(status: str) -> None:
+    campaign = sending(**{status: 1}, sent=1)
+
+    assert Campaign.objects.finish() == 0
+    campaign.refresh_from_db()
+    assert campaign.status == "sending"
+
+
+def test_a_campaign_is_finished_when_nothing_is_open_unknown_or_not() -> None:
+    campaign = sending(sent=2, failed=1, unknown=1, skipped=1, expired=1)
+
+    assert Campaign.objects.finish() == 1
+    campaign.refresh_from_db()
+    assert campaign.status == "finished"
+    assert campaign.finished_at is not None
+
+
+def test_a_finished_campaign_of_which_something_is_tried_again_is_sending() -> None:
+    campaign = sending(failed=1)
+    Campaign.objects.finish()
+    campaign.messages.all().retry_failed()
+
+    assert Campaign.objects.process()["reopened"] == 1
+    campaign.refresh_from_db()
+    assert campaign.status == "sending"
+
+
+@pytest.mark.parametrize("body", ["Hi {nam}", "Hi {name", "Hi name}", "{a|b}", "Hi {{name}}"])
+def test_a_placeholder_that_would_reach_a_customer_unfilled_is_refused(body: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        CampaignFactory.build(message=body).clean_fields()
+
+    assert "message" in error.value.message_dict
