@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.models import BroadcastMessage, Worker
-from config.adminsite import ConfirmedAction, LookOnlyAdmin, NewestRelatedFilter, tag
+from config.adminsite import ConfirmedAction, LookOnlyAdmin, NewestRelatedFilter, StatusFilter, tag
 from leads.admin import phone_starts_with
 from leads.models import Lead
 
@@ -16,11 +16,11 @@ Status = BroadcastMessage.Status
 @admin.register(BroadcastMessage)
 class BroadcastMessageAdmin(LookOnlyAdmin):
     list_display = [
-        "display_phone", "recipient_name", "origin", "device", "state", "scheduled_at", "sent_at",
-        "attempts", "why",
+        "display_phone", "recipient_name", "state", "why", "origin", "device", "scheduled_at",
+        "sent_at", "attempts",
     ]  # fmt: skip
     list_filter = [
-        "status",
+        ("status", StatusFilter),
         ("campaign", NewestRelatedFilter),
         ("sequence", NewestRelatedFilter),
         ("device", NewestRelatedFilter),

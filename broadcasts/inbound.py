@@ -26,7 +26,8 @@ from leads.models import Lead
 logger = logging.getLogger(__name__)
 
 # A receipt may overtake its own send's answer; so long it is kept for the message to appear.
-RECEIPT_SECONDS = 60
+RECEIPT_SECONDS = 60.0
+RECORD_EVERY_SECONDS = 0.5
 
 # Said alone, as the whole message, in the languages of our leads. A sentence that merely contains
 # one of these words ("when does the offer stop?") opts nobody out.
@@ -41,7 +42,7 @@ def is_opt_out(text: str) -> bool:
     return _AROUND.sub("", text.strip()).upper() in OPT_OUT_WORDS
 
 
-def handle(lease: Lease, event: Event) -> None:
+def handle(lease: Lease, event: Event, receipts: Receipts) -> None:
     """Acts on what a session reported."""
     device = lease.device
     match event:
@@ -59,7 +60,7 @@ def handle(lease: Lease, event: Event) -> None:
             device.change_status(Device.Status.OFFLINE, reason=reason)
             logger.error("Device %s: the transport is outdated: %s", device, reason)
         case Receipt():
-            lease.receipts.append((time.monotonic() + RECEIPT_SECONDS, event))
+            receipts.add(device.pk, event)
         case Inbound(phone, body):
             leads = Lead.objects.filter(phone=phone)
             leads.update(last_replied_at=Now())
@@ -67,14 +68,23 @@ def handle(lease: Lease, event: Event) -> None:
                 logger.info("Lead %s opted out by reply", phone)
 
 
-def match_receipts(lease: Lease) -> None:
-    """Writes down the receipts that have come in, and forgets those that never match."""
-    if not lease.receipts:
-        return
-    unmatched = record_receipts(lease.device.pk, [receipt for _, receipt in lease.receipts])
-    now = time.monotonic()
-    lease.receipts = [
-        (deadline, receipt)
-        for deadline, receipt in lease.receipts
-        if receipt in unmatched and deadline > now
-    ]
+class Receipts:
+    """Receipts on their way into the database: many at a time, since nobody waits for them."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[int, Receipt], float] = {}  # until when it may find its message
+        self._record_at = 0.0
+
+    def add(self, device_id: int, receipt: Receipt) -> None:
+        self._waiting[device_id, receipt] = time.monotonic() + RECEIPT_SECONDS
+
+    def record(self, *, at_once: bool = False) -> None:
+        """Writes down what has come in, and forgets what matches no message for too long."""
+        now = time.monotonic()
+        if not self._waiting or (now < self._record_at and not at_once):
+            return
+        unmatched = record_receipts(list(self._waiting))
+        self._waiting = {
+            pair: self._waiting[pair] for pair in unmatched if self._waiting[pair] > now
+        }
+        self._record_at = now + RECORD_EVERY_SECONDS

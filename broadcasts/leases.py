@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.conf import settings
@@ -17,7 +17,7 @@ from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import settle_interrupted
 from devices.models import Device
 from devices.transports import transport
-from devices.transports.base import Event, Receipt, Session
+from devices.transports.base import Event, Session
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ class Lease:
     connected: bool = False
     in_flight: BroadcastMessage | None = None
     look_again_at: float = 0.0  # monotonic: there was nothing to send, ask again then
-    receipts: list[tuple[float, Receipt]] = field(default_factory=list)  # that match nothing yet
 
 
 class Leases:

@@ -70,17 +70,28 @@ def record(results: Sequence[Sent]) -> None:
         logger.warning("%d of %d outcomes were no longer ours", lost, len(results))
 
 
-def record_receipts(device_id: int, receipts: Sequence[Receipt]) -> list[Receipt]:
-    """Writes delivery and read receipts down; returns those that match no message (yet).
+def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, Receipt]]:
+    """Writes (device id, receipt) pairs down; returns those that match no message (yet).
 
     A receipt also settles a message whose outcome was unknown: it arrived.
     """
-    ids = {receipt.provider_message_id for receipt in receipts}
-    rows = BroadcastMessage.objects.filter(device_id=device_id, provider_message_id__in=ids)
-    keys = dict(rows.order_by().values_list("provider_message_id", "pk"))
-    matched = [receipt for receipt in receipts if receipt.provider_message_id in keys]
+    rows = BroadcastMessage.objects.filter(
+        device_id__in={device_id for device_id, _ in receipts},
+        provider_message_id__in={receipt.provider_message_id for _, receipt in receipts},
+    )
+    keys = {
+        (device_id, provider_message_id): pk
+        for device_id, provider_message_id, pk in rows.order_by().values_list(
+            "device_id", "provider_message_id", "pk"
+        )
+    }
+    matched = {
+        (keys[device_id, receipt.provider_message_id], receipt)
+        for device_id, receipt in receipts
+        if (device_id, receipt.provider_message_id) in keys
+    }
     for kind in ("delivered", "read"):
-        at = {keys[r.provider_message_id]: r.at for r in matched if r.kind == kind}
+        at = {pk: receipt.at for pk, receipt in matched if receipt.kind == kind}
         if not at:
             continue
         when = Case(*(When(pk=pk, then=Value(at[pk])) for pk in sorted(at)))
@@ -91,10 +102,13 @@ def record_receipts(device_id: int, receipts: Sequence[Receipt]) -> list[Receipt
             BroadcastMessage.objects.filter(pk__in=sorted(at)),
             **{field: Coalesce(F(field), when) for field in fields},
         )
-    if matched:
-        arrived = sorted({keys[receipt.provider_message_id] for receipt in matched})
+    if arrived := sorted({pk for pk, _ in matched}):
         _update(BroadcastMessage.objects.filter(pk__in=arrived, status="unknown"), **_sent_values())
-    return [receipt for receipt in receipts if receipt.provider_message_id not in keys]
+    return [
+        (device_id, receipt)
+        for device_id, receipt in receipts
+        if (device_id, receipt.provider_message_id) not in keys
+    ]
 
 
 def settle_interrupted(device_id: int, session: Session) -> int:

@@ -1,6 +1,15 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
+
+from broadcasts import views
 
 app_name = "messages"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", views.message_list, name="list"),
+    path("<int:pk>/", views.detail, name="detail"),
+    path("<int:pk>/arrived/", views.arrived, name="arrived"),
+    path("<int:pk>/send-again/", views.send_again, name="send_again"),
+    path("<int:pk>/retry/", views.retry, name="retry"),
+    path("<int:pk>/reschedule/", views.reschedule, name="reschedule"),
+]

@@ -50,6 +50,7 @@ class Broadcaster:
         self._inbox: queue.SimpleQueue[Sent | tuple[int, Event]] = queue.SimpleQueue()
         self._unrecorded: list[Sent] = []
         self._events: list[tuple[int, Event]] = []
+        self._receipts = inbound.Receipts()
         self._leases = Leases(self.id, capacity=capacity, report=self._reported)
         self._senders = ThreadPoolExecutor(max_workers=capacity, thread_name_prefix="send")
         self._drained_since = math.inf
@@ -188,10 +189,9 @@ class Broadcaster:
         while self._events:
             device_id, event = self._events[0]
             if lease := self._leases.held.get(device_id):
-                inbound.handle(lease, event)
+                inbound.handle(lease, event, self._receipts)
             self._events.pop(0)
-        for lease in self._leases.held.values():
-            inbound.match_receipts(lease)
+        self._receipts.record()
 
     def _sort_in(self, item: Sent | tuple[int, Event]) -> None:
         if isinstance(item, Sent):
@@ -224,6 +224,7 @@ class Broadcaster:
             self._wait()
             self._survive(self._collect)
             self._survive(self._leases.renew_in_time)
+        self._survive(lambda: self._receipts.record(at_once=True))
         self._survive(lambda: self._leases.give_back(list(self._leases.held)))
         self._survive(lambda: Worker.objects.retire(self.id))
         self._senders.shutdown(wait=False, cancel_futures=True)

@@ -179,9 +179,9 @@ def test_receipts_come_in_any_order_and_the_first_of_a_kind_stays() -> None:
     now = timezone.now()
     read, late = now + timedelta(seconds=1), now + timedelta(seconds=9)
 
-    record_receipts(message.device_id, [Receipt("3EB0", "read", read)])
-    record_receipts(message.device_id, [Receipt("3EB0", "delivered", late)])
-    record_receipts(message.device_id, [Receipt("3EB0", "read", late)])
+    record_receipts([(message.device_id, Receipt("3EB0", "read", read))])
+    record_receipts([(message.device_id, Receipt("3EB0", "delivered", late))])
+    record_receipts([(message.device_id, Receipt("3EB0", "read", late))])
 
     message.refresh_from_db()
     assert (message.delivered_at, message.read_at) == (read, read)
@@ -191,23 +191,23 @@ def test_a_receipt_settles_what_was_unknown() -> None:
     message = after(on_the_wire(), Accepted("3EB0"))
     BroadcastMessage.objects.filter(pk=message.pk).update(status="unknown", error_code="timed_out")
 
-    record_receipts(message.device_id, [Receipt("3EB0", "delivered", timezone.now())])
+    record_receipts([(message.device_id, Receipt("3EB0", "delivered", timezone.now()))])
 
     message.refresh_from_db()
     assert (message.status, message.error_code) == ("sent", "")
 
 
 def test_a_receipt_that_overtakes_its_answer_is_given_back() -> None:
-    early = Receipt("3EB0", "delivered", timezone.now())
+    early = (on_the_wire().device_id or 0, Receipt("3EB0", "delivered", timezone.now()))
 
-    assert record_receipts(on_the_wire().device_id, [early]) == [early]
+    assert record_receipts([early]) == [early]
 
 
 def test_a_receipt_of_another_device_is_not_ours() -> None:
     message = after(on_the_wire(), Accepted("3EB0"))
-    receipt = Receipt("3EB0", "delivered", timezone.now())
+    other = ((message.device_id or 0) + 1, Receipt("3EB0", "delivered", timezone.now()))
 
-    assert record_receipts(message.device_id + 1, [receipt]) == [receipt]
+    assert record_receipts([other]) == [other]
 
 
 @pytest.mark.parametrize(
