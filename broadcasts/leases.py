@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # The holder stops well before its lease ends when it cannot renew it.
 SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 2.0
+AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Leases:
         self._renewed_at = -math.inf
         self._looked_at = -math.inf
         self._clock_offset = 0.0
+        self._avoid_until: dict[int, float] = {}
 
     @property
     def epochs(self) -> dict[int, int]:
@@ -61,7 +63,8 @@ class Leases:
     def are_safe(self) -> bool:
         """Whether the leases are fresh enough to send. Measured by this host's monotonic clock,
         which counts on while the process is stopped."""
-        return time.monotonic() < self._renewed_at + settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
+        safe_seconds: float = settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
+        return time.monotonic() < self._renewed_at + safe_seconds
 
     def now(self) -> datetime:
         """The database's time, as last heard."""
@@ -102,7 +105,7 @@ class Leases:
             if device.status == Device.Status.RESTRICTED and over and lease.connected:
                 device.change_status(Device.Status.ONLINE)
             if lease.connected:
-                settle_interrupted(pk, lease.session)
+                settle_interrupted(pk, lease.session, in_flight=lease.in_flight)
 
     def _share(self) -> None:
         usable = set(Device.objects.usable().values_list("pk", flat=True))
@@ -117,7 +120,12 @@ class Leases:
             self._take(room)
 
     def _take(self, room: int) -> None:
-        free = list(Device.objects.usable().free().values_list("pk", flat=True))
+        now = time.monotonic()
+        free = [
+            pk
+            for pk in Device.objects.usable().free().values_list("pk", flat=True)
+            if self._avoid_until.get(pk, 0) <= now
+        ]
         random.shuffle(free)  # so that broadcasters that start together do not race for the same
         taken = Device.objects.take_leases(free[:room], self.worker_id)
         if not taken:
@@ -126,13 +134,24 @@ class Leases:
         freed = BroadcastMessage.objects.filter(device_id__in=sorted(taken)).unstick()
         logger.info("Worker %s took %d devices, freed %s", self.worker_id, len(taken), freed)
         for device in Device.objects.filter(pk__in=sorted(taken)):
-            self.held[device.pk] = Lease(
-                device=device,
-                epoch=taken[device.pk],
-                session=transport(device.transport).open(device, self._reporter(device.pk)),
-                pace=pacing.Pace.of(device),
-                slot=pacing.Slot.of(device),
-            )
+            self._open(device, taken[device.pk])
+
+    def _open(self, device: Device, epoch: int) -> None:
+        try:
+            session = transport(device.transport).open(device, self._reporter(device.pk))
+        except Exception as error:  # one account's trouble must not end the others' sessions
+            logger.exception("Device %s: the session could not be opened", device)
+            device.change_status(Device.Status.OFFLINE, reason=str(error)[:255])
+            Device.objects.release_leases({device.pk: epoch}, self.worker_id)
+            self._avoid_until[device.pk] = time.monotonic() + AVOID_SECONDS
+            return
+        self.held[device.pk] = Lease(
+            device=device,
+            epoch=epoch,
+            session=session,
+            pace=pacing.Pace.of(device),
+            slot=pacing.Slot.of(device),
+        )
 
     def _reporter(self, pk: int) -> Callable[[Event], None]:
         return lambda event: self.report(pk, event)

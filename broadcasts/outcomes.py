@@ -111,11 +111,17 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
     ]
 
 
-def settle_interrupted(device_id: int, session: Session) -> int:
-    """Asks the transport about messages that a crash left unknown; returns how many it settled."""
+def settle_interrupted(
+    device_id: int, session: Session, *, in_flight: BroadcastMessage | None = None
+) -> int:
+    """Asks the transport about messages that a crash left unknown; returns how many it settled.
+
+    `in_flight` is what this very session is sending: declared unknown because it takes too long,
+    it may still leave, so that "not sent" would not be the last word.
+    """
     interrupted = BroadcastMessage.objects.filter(
         device_id=device_id, status="unknown", error_code="interrupted"
-    )
+    ).exclude(pk=in_flight.pk if in_flight else None)
     settled = 0
     for message in interrupted.filter(finished_at__gt=Now() - timedelta(hours=1))[:100]:
         row = interrupted.filter(
@@ -140,7 +146,7 @@ def _record_accepted(results: Sequence[Sent]) -> int:
     )
     # The lead stays with the device that has written to it ("sticky sender").
     new = {
-        r.message.lead_id: r.message.device_id
+        r.message.lead.pk: r.message.device_id
         for r in results
         if r.message.lead and not r.message.lead.device_id
     }

@@ -53,7 +53,7 @@ class Pace:
         if self.warmup_started_on is None:
             return self.daily_limit
         age = max((day - self.warmup_started_on).days, 0)
-        warmup = WARMUP_FIRST_DAY * 2 ** min(age // WARMUP_DOUBLES_EVERY_DAYS, 16)
+        warmup: int = WARMUP_FIRST_DAY * 2 ** min(age // WARMUP_DOUBLES_EVERY_DAYS, 16)
         return warmup if self.daily_limit is None else min(warmup, self.daily_limit)
 
 

@@ -225,7 +225,8 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         """Says that this broadcaster lives; returns the database's time."""
         if not self.filter(pk=worker_id).update(heartbeat_at=Now(), devices=devices):
             self.register(worker_id)  # its row was tidied away while the database was unreachable
-        return self.filter(pk=worker_id).values_list(Now(), flat=True).get()
+        now: datetime = self.filter(pk=worker_id).values_list(Now(), flat=True).get()
+        return now
 
     def retire(self, worker_id: str) -> None:
         self.filter(pk=worker_id).update(stopped_at=Now(), devices=0)

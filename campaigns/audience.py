@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import Count
 from django.utils.translation import gettext as _
 
 from devices.models import Device
@@ -54,7 +53,7 @@ class Audience:
         return list(devices)
 
     def summary(self) -> AudienceSummary:
-        counts = dict(self.leads.order_by().values_list("skip_reason").annotate(Count("pk")))
+        counts = self.leads.skip_counts()
         will_receive = counts.pop("", 0)
         return AudienceSummary(
             total=will_receive + sum(counts.values()),
@@ -64,7 +63,7 @@ class Audience:
 
     def sample(self, offset: int = 0) -> Lead | None:
         """Returns one lead who will receive it, to show the message as that person reads it."""
-        receivers = self.leads.filter(skip_reason="").order_by("pk").prefetch_related("niches")
+        receivers = self.leads.messageable().order_by("pk").prefetch_related("niches")
         return receivers[offset : offset + 1].first() if offset >= 0 else None
 
     def blockers(self, summary: AudienceSummary | None = None) -> list[str]:

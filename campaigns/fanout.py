@@ -7,6 +7,7 @@ each chunk and the other stops. The unique key sees to it that nobody has two me
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 from django.conf import settings
@@ -27,12 +28,13 @@ from leads.models import Lead
 logger = logging.getLogger(__name__)
 
 CHUNK = 1000
-# A scheduler task is to be short; the next minute's pass takes up where this one stopped.
-BUDGET_SECONDS = 45
 
 
-def fan_out(campaign: Campaign) -> bool:
-    """Queues the campaign's messages. Returns whether it is complete; False: go on later."""
+def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
+    """Queues the campaign's messages, until `stop_at` by the monotonic clock.
+
+    Returns whether it is complete; False: somebody else is at it, or a later pass goes on.
+    """
     audience = Audience.of(campaign)
     allocation = Allocation(
         audience.usable_devices(),
@@ -45,7 +47,6 @@ def fan_out(campaign: Campaign) -> bool:
         logger.warning("Campaign %s waits: no device may send", campaign.pk)
         return False
     _freeze_audience(campaign)
-    stop_at = time.monotonic() + BUDGET_SECONDS
     while time.monotonic() < stop_at:
         if not _still_ours(campaign):
             return False
@@ -110,6 +111,7 @@ def _complete(campaign: Campaign) -> bool:
 
 
 def _message(campaign: Campaign, lead: Lead, allocation: Allocation) -> BroadcastMessage:
+    assert campaign.scheduled_at, "only a scheduled campaign is queued"
     skip_reason: str = lead.skip_reason  # type: ignore[attr-defined]  # annotated by Audience.leads
     message = BroadcastMessage(
         campaign=campaign,

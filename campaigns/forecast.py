@@ -52,7 +52,7 @@ def forecast(
         min_delay_seconds=min_delay_seconds,
         max_delay_seconds=max_delay_seconds,
     )
-    own_device = audience.leads.filter(skip_reason="").order_by().values_list("device_id")
+    own_device = audience.leads.messageable().order_by().values_list("device_id")
     leads: Counter[int | None] = Counter(dict(own_device.annotate(Count("pk"))))
     total = leads.total()
     if not allocation or not total:

@@ -156,6 +156,10 @@ class Campaign(models.Model):
             self.Status.CANCELLED,
             finished_at=Now(),
         )
+        if changed:
+            # Cancelled while being queued, its audience is who had been queued by then.
+            unfinished = Campaign.objects.filter(pk=self.pk, audience_size__isnull=True)
+            unfinished.update(audience_size=self.messages.count())
         return changed and self.settle_messages() >= 0
 
     def settle_messages(self) -> int:

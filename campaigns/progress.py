@@ -57,12 +57,25 @@ class Progress:
         return self.working + self.waiting
 
     @property
+    def failed_percent(self) -> float:
+        tried = self.sent + self.counts["failed"]
+        return self.counts["failed"] / tried * 100 if tried else 0.0
+
+    @property
     def needs_somebody(self) -> int:
         return self.counts["failed"] + self.counts["unknown"] + self.counts["expired"]
 
     @property
     def is_running(self) -> bool:
         return self.campaign.status in RUNNING
+
+    @property
+    def is_due(self) -> bool:
+        """Scheduled, and its time has come: the scheduler begins it within a minute."""
+        at: datetime | None = self.campaign.scheduled_at
+        return (
+            self.campaign.status == Campaign.Status.SCHEDULED and at is not None and at <= self.at
+        )
 
     @property
     def is_over(self) -> bool:

@@ -25,7 +25,7 @@ def secret(name: str) -> str:
     """Returns NAME from the environment, or the content of the file that NAME_FILE names."""
     if path := env.str(f"{name}_FILE", ""):
         return Path(path).read_text().strip()
-    return env.str(name, "")
+    return str(env.str(name, ""))
 
 
 # The building
@@ -63,7 +63,6 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -163,8 +162,7 @@ USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", "Asia/Kuala_Lumpur")
 USE_I18N = True
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
-LANGUAGES = [("en", "English"), ("ms", "Bahasa Melayu")]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGES = [("en", "English")]
 USE_THOUSAND_SEPARATOR = True
 
 # Files

@@ -21,7 +21,7 @@ def validate_timezone(name: str) -> None:
 
 
 def default_timezone() -> str:
-    return settings.TIME_ZONE
+    return str(settings.TIME_ZONE)
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):

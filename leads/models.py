@@ -5,7 +5,7 @@ from typing import Self
 
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, Count, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -84,6 +84,15 @@ class LeadQuerySet(models.QuerySet["Lead"]):
                 output_field=models.CharField(),
             )
         )
+
+    def messageable(self) -> Self:
+        """Of the leads of `with_skip_reason`, those who may be messaged."""
+        return self.filter(skip_reason="")  # type: ignore[misc]  # annotated there
+
+    def skip_counts(self) -> dict[str, int]:
+        """Returns how many of the leads of `with_skip_reason` have each reason; '' for none."""
+        reasons = self.order_by().values_list("skip_reason")
+        return dict(reasons.annotate(Count("pk")))
 
     def matching(self, *, niches: Iterable[Niche] = (), status: str = "") -> Self:
         """Leads in any of the niches (no niche given: all) with the status ('': any)."""

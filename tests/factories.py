@@ -66,12 +66,12 @@ class LeadFactory(factory.django.DjangoModelFactory):
     consented_at = factory.LazyFunction(timezone.now)
     consent_source = "sign-up form"
 
-    @factory.post_generation
+    @factory.post_generation  # type: ignore[untyped-decorator]
     def niches(self, create: bool, names: list[str] | None) -> None:
         if create:
             self.niches.add(*Niche.ensure(names or []).values())  # type: ignore[attr-defined]
 
-    @factory.post_generation
+    @factory.post_generation  # type: ignore[untyped-decorator]
     def triggers(self, create: bool, names: list[str] | None) -> None:
         if create:
             self.triggers.add(*Trigger.ensure(names or []).values())  # type: ignore[attr-defined]

@@ -8,48 +8,151 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('devices', '0001_initial'),
-        ('leads', '0001_initial'),
+        ("devices", "0001_initial"),
+        ("leads", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Campaign',
+            name="Campaign",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('title', models.CharField(max_length=150, verbose_name='title')),
-                ('message', models.TextField(help_text='{name}, {first_name}, {phone} and {niche} are filled in; {name|there} says “there” where no name is known. *bold* _italic_ ~struck~', max_length=4096, validators=[broadcasts.rendering.validate_body], verbose_name='message')),
-                ('target_status', models.CharField(blank=True, choices=[('prospect', 'prospect'), ('customer', 'customer')], help_text='Empty: prospects and customers.', max_length=10, verbose_name='lead status')),
-                ('status', models.CharField(choices=[('draft', 'draft'), ('scheduled', 'scheduled'), ('queuing', 'queuing'), ('sending', 'sending'), ('paused', 'paused'), ('finished', 'finished'), ('cancelled', 'cancelled')], db_index=True, default='draft', max_length=10, verbose_name='status')),
-                ('scheduled_at', models.DateTimeField(blank=True, null=True, verbose_name='scheduled')),
-                ('timezone', models.CharField(default=devices.models.default_timezone, max_length=64, validators=[devices.models.validate_timezone], verbose_name='time zone')),
-                ('min_delay_seconds', models.PositiveSmallIntegerField(default=0, help_text='Seconds. A campaign may ask for longer pauses than its devices, not shorter.', verbose_name='shortest pause')),
-                ('max_delay_seconds', models.PositiveSmallIntegerField(default=0, verbose_name='longest pause')),
-                ('audience_max_lead_id', models.PositiveBigIntegerField(blank=True, editable=False, null=True)),
-                ('checkpoint_lead_id', models.PositiveBigIntegerField(default=0, editable=False)),
-                ('audience_size', models.PositiveIntegerField(blank=True, null=True, verbose_name='audience')),
-                ('fanned_out_at', models.DateTimeField(blank=True, null=True, verbose_name='queued')),
-                ('started_at', models.DateTimeField(blank=True, null=True, verbose_name='started')),
-                ('paused_at', models.DateTimeField(blank=True, null=True, verbose_name='paused')),
-                ('resumed_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True, verbose_name='finished')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='campaigns', to=settings.AUTH_USER_MODEL, verbose_name='created by')),
-                ('devices', models.ManyToManyField(blank=True, db_table='campaign_devices', help_text='None chosen: every device that may send.', related_name='campaigns', to='devices.device', verbose_name='devices')),
-                ('niches', models.ManyToManyField(blank=True, db_table='campaign_niches', help_text='Leads in any of these. None chosen: all leads.', related_name='campaigns', to='leads.niche', verbose_name='niches')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("title", models.CharField(max_length=150, verbose_name="title")),
+                (
+                    "message",
+                    models.TextField(
+                        help_text="{name}, {first_name}, {phone} and {niche} are filled in; {name|there} says “there” where no name is known. *bold* _italic_ ~struck~",
+                        max_length=4096,
+                        validators=[broadcasts.rendering.validate_body],
+                        verbose_name="message",
+                    ),
+                ),
+                (
+                    "target_status",
+                    models.CharField(
+                        blank=True,
+                        choices=[("prospect", "prospect"), ("customer", "customer")],
+                        help_text="Empty: prospects and customers.",
+                        max_length=10,
+                        verbose_name="lead status",
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("draft", "draft"),
+                            ("scheduled", "scheduled"),
+                            ("queuing", "queuing"),
+                            ("sending", "sending"),
+                            ("paused", "paused"),
+                            ("finished", "finished"),
+                            ("cancelled", "cancelled"),
+                        ],
+                        db_index=True,
+                        default="draft",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "scheduled_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="scheduled"),
+                ),
+                (
+                    "timezone",
+                    models.CharField(
+                        default=devices.models.default_timezone,
+                        max_length=64,
+                        validators=[devices.models.validate_timezone],
+                        verbose_name="time zone",
+                    ),
+                ),
+                (
+                    "min_delay_seconds",
+                    models.PositiveSmallIntegerField(
+                        default=0,
+                        help_text="Seconds. A campaign may ask for longer pauses than its devices, not shorter.",
+                        verbose_name="shortest pause",
+                    ),
+                ),
+                (
+                    "max_delay_seconds",
+                    models.PositiveSmallIntegerField(default=0, verbose_name="longest pause"),
+                ),
+                (
+                    "audience_max_lead_id",
+                    models.PositiveBigIntegerField(blank=True, editable=False, null=True),
+                ),
+                ("checkpoint_lead_id", models.PositiveBigIntegerField(default=0, editable=False)),
+                (
+                    "audience_size",
+                    models.PositiveIntegerField(blank=True, null=True, verbose_name="audience"),
+                ),
+                (
+                    "fanned_out_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="queued"),
+                ),
+                ("started_at", models.DateTimeField(blank=True, null=True, verbose_name="started")),
+                ("paused_at", models.DateTimeField(blank=True, null=True, verbose_name="paused")),
+                ("resumed_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "finished_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="finished"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="updated")),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="campaigns",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="created by",
+                    ),
+                ),
+                (
+                    "devices",
+                    models.ManyToManyField(
+                        blank=True,
+                        db_table="campaign_devices",
+                        help_text="None chosen: every device that may send.",
+                        related_name="campaigns",
+                        to="devices.device",
+                        verbose_name="devices",
+                    ),
+                ),
+                (
+                    "niches",
+                    models.ManyToManyField(
+                        blank=True,
+                        db_table="campaign_niches",
+                        help_text="Leads in any of these. None chosen: all leads.",
+                        related_name="campaigns",
+                        to="leads.niche",
+                        verbose_name="niches",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'campaign',
-                'verbose_name_plural': 'campaigns',
-                'db_table': 'campaigns',
-                'ordering': ['-pk'],
-                'permissions': [('send_campaign', 'Can schedule, pause, resume and cancel campaigns')],
+                "verbose_name": "campaign",
+                "verbose_name_plural": "campaigns",
+                "db_table": "campaigns",
+                "ordering": ["-pk"],
+                "permissions": [
+                    ("send_campaign", "Can schedule, pause, resume and cancel campaigns")
+                ],
             },
         ),
     ]

@@ -13,11 +13,11 @@ from django.utils.functional import cached_property
 
 class DatabaseFeatures(features.DatabaseFeatures):
     @cached_property
-    def minimum_database_version(self) -> tuple[int, ...]:
+    def minimum_database_version(self) -> tuple[int, ...]:  # type: ignore[override]
         return (10, 2) if self.connection.mysql_is_mariadb else (5, 6)
 
     @property
-    def can_return_columns_from_insert(self) -> bool:
+    def can_return_columns_from_insert(self) -> bool:  # type: ignore[override]
         """INSERT ... RETURNING came with MariaDB 10.5, Django's minimum but not ours."""
         return self.connection.mysql_is_mariadb and self.connection.mysql_version >= (10, 5)
 

@@ -226,6 +226,18 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     assert message.status == status
 
 
+def test_what_is_still_being_sent_is_not_asked_about() -> None:
+    """It hung for so long that it was declared unknown; asked now, the transport would say that
+    it was not sent, and then it would be sent twice."""
+    message = on_the_wire()
+    assert BroadcastMessage.objects.unstick(older_than=timedelta(microseconds=1))["unknown"] == 1
+    session = Mock(recall=Mock(return_value=NotSent()))
+
+    assert settle_interrupted(message.device_id, session, in_flight=message) == 0
+    message.refresh_from_db()
+    assert message.status == "unknown"
+
+
 def test_only_crashes_are_asked_about() -> None:
     """What WhatsApp itself left open is for a receipt or the operator to settle."""
     message = after(on_the_wire(), Unknown("timed_out", "No answer in time."))

@@ -295,6 +295,26 @@ def test_a_transport_that_raises_has_not_said_that_nothing_left(
     assert (message.status, message.error_code) == ("unknown", "transport_error")
 
 
+def test_a_device_whose_session_does_not_open_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = DeviceFactory()
+    campaign = campaign_to(LeadFactory())
+    open_session = simulator.SimulatorTransport.open
+
+    def refuse(self: simulator.SimulatorTransport, device: Device, report: object) -> object:
+        if device == broken:
+            raise OSError("the session file is damaged")
+        return open_session(self, device, report)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(simulator.SimulatorTransport, "open", refuse)
+
+    run_until(lambda: campaign.counts()["sent"])
+
+    broken.refresh_from_db()
+    assert broken.worker_id == ""
+
+
 def test_a_replaced_connection_can_send_no_more() -> None:
     """What lets the transport say for certain that a message never left."""
     from devices.transports.base import OutgoingMessage, Refused
