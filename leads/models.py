@@ -3,13 +3,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
+from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Case, Count, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from leads.phones import display_phone
+from leads.phones import display_phone, phone_prefixes
 from leads.tags import fold_tag
 
 
@@ -103,15 +104,17 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         return leads
 
     def search(self, text: str) -> Self:
-        """Leads whose number starts with the digits of `text`, or whose name contains it."""
-        text = text.strip()
-        digits = "".join(filter(str.isdigit, text))
-        if len(digits) >= 4 and not any(map(str.isalpha, text)):
-            national = Q(phone__startswith=digits.removeprefix("0")) | Q(
-                phone__endswith=digits.removeprefix("0")
-            )
-            return self.filter(Q(phone__startswith=digits) | national)
-        return self.filter(name__icontains=text)
+        """Leads whose number begins with the digits of `text`, or whose name contains it.
+
+        Digits may be written as people write them here: 012..., +60 12..., 6012....
+        """
+        if any(map(str.isalpha, text)) or not any(map(str.isdigit, text)):
+            return self.filter(name__icontains=text.strip())
+        begins = Q()
+        for prefix in phone_prefixes(text, settings.PHONE_REGION):
+            # A range, which reads off the index everywhere; SQLite's LIKE would scan.
+            begins |= Q(phone__gte=prefix, phone__lt=f"{prefix}:")
+        return self.filter(begins)
 
     def opt_out(self, *, source: str) -> int:
         """Records that these people want no more messages; returns how many are new."""

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from phonenumbers import NumberParseException, PhoneNumberType
 
 _SCIENTIFIC = re.compile(r"^\s*\d(?:[.,]\d+)?\s*E\s*\+?\s*\d+\s*$", re.IGNORECASE)
+_FLOAT = re.compile(r"^(\+?\d+)\.0$")
 _LETTERS = re.compile(r"[^\W\d_]")
 # Types that can hold a WhatsApp account. A fixed line can in principle (WhatsApp Business verifies
 # by call), but in a lead list it is a mistyped or shop number that a broadcast should not hit.
@@ -39,6 +40,8 @@ def normalise_phone(text: str, region: str) -> str:
         raise InvalidPhone(
             _("A spreadsheet has shortened this number and its last digits are lost.")
         )
+    # "628123456789.0" is a column that a program read as decimals; the digit is not the number's.
+    text = _FLOAT.sub(r"\1", text)
     if _LETTERS.search(text):
         raise InvalidPhone(_("This is not a phone number: it contains letters."))
     number = _parse(text, region)
@@ -47,6 +50,16 @@ def normalise_phone(text: str, region: str) -> str:
     if phonenumbers.number_type(number) not in _MOBILE:
         raise InvalidPhone(_("This is a landline or service number, not a mobile number."))
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
+
+
+def phone_prefixes(text: str, region: str) -> list[str]:
+    """Returns how stored numbers may begin that somebody looks for by these first digits."""
+    digits = "".join(c for c in unicodedata.normalize("NFKC", text) if c.isdigit())
+    if digits.startswith("00"):
+        return [digits[2:]]
+    if digits.startswith("0"):
+        return [f"{phonenumbers.country_code_for_region(region)}{digits[1:]}"]
+    return [digits]
 
 
 def display_phone(phone: str) -> str:
@@ -66,7 +79,8 @@ def _parse(text: str, region: str) -> phonenumbers.PhoneNumber:
         number = phonenumbers.parse(text, region)
         if phonenumbers.is_valid_number(number) or "+" in text:
             return number
-        # "6281..." in a Malaysian list: a neighbour's number whose plus was lost.
-        return phonenumbers.parse(f"+{digits}") if not digits.startswith("0") else number
+        # "6281..." in a Malaysian list: a neighbour's number whose plus was lost. Not so with a
+        # country code of one digit: a local number with a digit too many would become American.
+        return number if digits[0] in "017" else phonenumbers.parse(f"+{digits}")
     except NumberParseException as error:
         raise InvalidPhone(_("This is not a phone number.")) from error

@@ -26,7 +26,7 @@ def viewer(db: None) -> User:
 @pytest.fixture
 def outsider(db: None) -> User:
     """Someone with a login and no rights at all."""
-    return User.objects.create_user("outsider", password="outsider")
+    return User.objects.create_user("outsider")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def outsider_client(outsider: User) -> Client:
 
 
 def _member(username: str, group: str) -> User:
-    user = User.objects.create_user(username, password=username)
+    user = User.objects.create_user(username)
     user.groups.add(Group.objects.get(name=group))
     return user
 

@@ -1,0 +1,79 @@
+"""The queue and the history as pages, and the operator's word on what the machine cannot know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib import messages as notes
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.decorators import permission_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from broadcasts.forms import MessageFilterForm
+from broadcasts.models import BroadcastMessage
+from broadcasts.queryset import BroadcastMessageQuerySet
+from leads.paging import window
+
+_RELATED = ("lead", "device", "campaign", "sequence", "sequence_step")
+
+
+@permission_required("broadcasts.view_broadcastmessage", raise_exception=True)
+def message_list(request: HttpRequest) -> HttpResponse:
+    form = MessageFilterForm(request.GET)
+    page = window(form.messages().select_related(*_RELATED), request.GET)
+    filtered = any(value for value in form.cleaned_data.values())
+    context = {"form": form, "page": page, "filtered": filtered}
+    return render(request, "messages/list.html", context)
+
+
+@permission_required("broadcasts.view_broadcastmessage", raise_exception=True)
+def detail(request: HttpRequest, pk: int) -> HttpResponse:
+    message = get_object_or_404(BroadcastMessage.objects.select_related(*_RELATED), pk=pk)
+    return render(request, "messages/detail.html", {"message": message})
+
+
+@require_POST
+@permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
+def arrived(request: HttpRequest, pk: int) -> HttpResponse:
+    verb = BroadcastMessageQuerySet.settle_as_sent
+    return _settle(request, pk, verb, _("Settled as sent: it arrived."))
+
+
+@require_POST
+@permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
+def send_again(request: HttpRequest, pk: int) -> HttpResponse:
+    verb = BroadcastMessageQuerySet.settle_as_not_sent
+    return _settle(request, pk, verb, _("Settled as not sent: it is in the queue again."))
+
+
+@require_POST
+@permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
+def retry(request: HttpRequest, pk: int) -> HttpResponse:
+    verb = BroadcastMessageQuerySet.retry_failed
+    return _settle(request, pk, verb, _("In the queue again."))
+
+
+@require_POST
+@permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
+def reschedule(request: HttpRequest, pk: int) -> HttpResponse:
+    verb = BroadcastMessageQuerySet.reschedule_expired
+    return _settle(request, pk, verb, _("Rescheduled: it is in the queue again."))
+
+
+def _settle(
+    request: HttpRequest, pk: int, verb: Callable[[BroadcastMessageQuerySet], int], done: str
+) -> HttpResponse:
+    """Does `verb` to the one message, notes who did it, and says so if somebody was first."""
+    get_object_or_404(BroadcastMessage, pk=pk)
+    message = BroadcastMessage.objects.filter(pk=pk)
+    if verb(message):
+        LogEntry.objects.log_actions(  # type: ignore[call-overload]
+            request.user.pk, message, CHANGE, change_message=done, single_object=True
+        )
+        notes.success(request, done)
+    else:
+        notes.warning(request, _("Nothing was changed: the message is in another state by now."))
+    return redirect("messages:detail", pk)

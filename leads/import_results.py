@@ -1,0 +1,145 @@
+"""What becomes of the rows of an import: one by one, in sums, and as a file to mend."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from django.db.models import CharField, TextChoices
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from leads.models import Lead
+from leads.phones import display_phone
+from leads.spreadsheets import Record, safe_cell
+
+SHOWN_PROBLEMS = 50
+SHOWN_UPDATES = 10
+SHOWN_REMARKS = 8
+
+
+# The columns that a row's text goes into, with their names and lengths.
+COLUMNS: dict[str, CharField[str, str]] = {
+    name: Lead._meta.get_field(name)  # type: ignore[misc]
+    for name in ("name", "status", "source")
+}
+
+
+class Outcome(TextChoices):
+    CREATED = "created", gettext_lazy("new")
+    UPDATED = "updated", gettext_lazy("updated")
+    UNCHANGED = "unchanged", gettext_lazy("unchanged")
+    DUPLICATE = "duplicate", gettext_lazy("same number as an earlier row")
+    REFUSED = "refused", gettext_lazy("refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator says of all the rows.
+
+    `niches` are added to every lead; `status` is of rows that state none; `device_id` is of leads
+    that no device has written to; `consent` says where these people agreed to be messaged, and
+    without it they are stored but campaigns pass over them.
+    """
+
+    region: str
+    niches: tuple[str, ...] = ()
+    status: str = ""
+    device_id: int | None = None
+    consent: str = ""
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of one row: `reason` where it was not used, `changes` where a lead changed."""
+
+    record: Record
+    outcome: Outcome
+    phone: str = ""
+    reason: str = ""
+    changes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    lacks_consent: bool = False
+
+    @property
+    def row(self) -> int:
+        return self.record.row
+
+    @property
+    def text(self) -> str:
+        """The row as it stands in the file, on one line."""
+        return " · ".join(cell.strip() for cell in self.record.cells if cell.strip())
+
+    @property
+    def display_phone(self) -> str:
+        return display_phone(self.phone)
+
+
+@dataclass(slots=True)
+class Report:
+    """The sums of an import, and the first rows that need a person's eye or say what changes."""
+
+    headings: list[str]
+    unused_headings: list[str]
+    counts: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    without_consent: int = 0
+    problems: list[Result] = field(default_factory=list)
+    updates: list[Result] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return self.counts.total()
+
+    @property
+    def not_used(self) -> int:
+        return self.counts[Outcome.DUPLICATE] + self.counts[Outcome.REFUSED]
+
+    @property
+    def top_remarks(self) -> list[tuple[str, int]]:
+        return self.remarks.most_common(SHOWN_REMARKS)
+
+    @property
+    def top_refusals(self) -> list[tuple[str, int]]:
+        return self.refusals.most_common(SHOWN_REMARKS)
+
+    @property
+    def usable(self) -> int:
+        return self.rows - self.not_used
+
+    def add(self, result: Result) -> None:
+        self.counts[result.outcome] += 1
+        if result.outcome == Outcome.REFUSED:
+            self.refusals[result.reason] += 1
+        self.remarks.update(result.remarks)
+        self.without_consent += result.lacks_consent
+        if result.reason and len(self.problems) < SHOWN_PROBLEMS:
+            self.problems.append(result)
+        if result.outcome == Outcome.UPDATED and len(self.updates) < SHOWN_UPDATES:
+            self.updates.append(result)
+
+
+def report_lines(headings: list[str], results: Iterable[Result]) -> Iterator[str]:
+    """Yields the lines of a CSV file of the rows that were not used, with the reason first.
+
+    The other columns are the file's own, so that it can be mended and imported again.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+
+    def line(cells: Iterable[object]) -> str:
+        writer.writerow([safe_cell(str(cell)) for cell in cells])
+        text = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return text
+
+    yield "\ufeff" + line([_("Row"), _("Outcome"), _("Reason"), *headings])
+    for result in results:
+        if result.reason:
+            yield line([result.row, result.outcome.label, result.reason, *result.record.cells])

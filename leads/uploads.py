@@ -1,0 +1,119 @@
+"""An uploaded list between its two steps: looked through first, imported when confirmed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.files.uploadedfile import UploadedFile
+
+from leads.import_results import Options, Report
+from leads.importing import LeadImport
+from leads.tags import split_tags
+
+# About 50,000 rows. The request waits for the import; longer lists are for `import_leads`.
+MAX_BYTES = 3 * 1024 * 1024
+KEPT_SECONDS = 24 * 3600
+_SESSION_KEY = "lead_upload"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file kept under a random name that only the session of who uploaded it knows."""
+
+    token: str
+    filename: str
+    niches: str = ""
+    status: str = ""
+    consent: str = ""
+
+    @classmethod
+    def of(cls, session: SessionBase) -> Upload | None:
+        """Returns the session's upload, or None if there is none or its file is gone."""
+        upload = cls(**stored) if (stored := session.get(_SESSION_KEY)) else None
+        return upload if upload and upload.path.exists() else None
+
+    @classmethod
+    def keep(cls, session: SessionBase, file: UploadedFile[bytes], **says: Any) -> Upload:
+        """Stores the file in place of the session's former one; `says` is the form's other data."""
+        _sweep()
+        if former := cls.of(session):
+            former.discard(session)
+        upload = cls(token=secrets.token_urlsafe(24), filename=Path(file.name or "").name, **says)
+        upload.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(upload.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as kept:
+            kept.writelines(file.chunks())
+        session[_SESSION_KEY] = asdict(upload)
+        return upload
+
+    @property
+    def path(self) -> Path:
+        return _folder() / f"{self.token}.csv"
+
+    def options(self, *, dry_run: bool) -> Options:
+        return Options(
+            region=settings.PHONE_REGION,
+            niches=tuple(split_tags(self.niches)),
+            status=self.status,
+            consent=self.consent,
+            dry_run=dry_run,
+        )
+
+    def dry_run(self) -> Report:
+        """Returns what importing would do. Raises UnreadableFile."""
+        with self.path.open("rb") as file:
+            return LeadImport(file, self.options(dry_run=True)).run()
+
+    @property
+    def imported(self) -> dict[str, int] | None:
+        """The sums by outcome of the import, empty while it runs; None before it."""
+        if not self._sums.exists():
+            return None
+        return {**json.loads(self._sums.read_text() or "{}")}
+
+    def import_leads(self) -> bool:
+        """Imports the file; returns False if that was done or begun before.
+
+        The file of the sums is made first and by one request only, so that a double click does not
+        import twice and then say that nothing was new. Raises UnreadableFile.
+        """
+        try:
+            os.close(os.open(self._sums, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return False
+        try:
+            with self.path.open("rb") as file:
+                report = LeadImport(file, self.options(dry_run=False)).run()
+        except BaseException:
+            self._sums.unlink()  # what was imported stays; importing again leaves the same
+            raise
+        sums = {**report.counts, "rows": report.rows, "without_consent": report.without_consent}
+        self._sums.write_text(json.dumps(sums))
+        return True
+
+    @property
+    def _sums(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    def discard(self, session: SessionBase) -> None:
+        self.path.unlink(missing_ok=True)
+        self._sums.unlink(missing_ok=True)
+        session.pop(_SESSION_KEY, None)
+
+
+def _folder() -> Path:
+    return Path(settings.BASE_DIR) / "var" / "uploads"
+
+
+def _sweep() -> None:
+    """Removes files that nobody came back for."""
+    for path in _folder().glob("*.*"):
+        if path.stat().st_mtime < time.time() - KEPT_SECONDS:
+            path.unlink(missing_ok=True)

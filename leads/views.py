@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.contrib import messages
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.auth.decorators import permission_required
+from django.contrib.contenttypes.models import ContentType
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from leads.forms import LeadFilterForm, UploadForm
+from leads.import_results import report_lines
+from leads.importing import LeadImport
+from leads.models import Lead
+from leads.paging import window
+from leads.spreadsheets import UnreadableFile
+from leads.uploads import Upload
+
+
+@permission_required("leads.view_lead", raise_exception=True)
+def lead_list(request: HttpRequest) -> HttpResponse:
+    form = LeadFilterForm(request.GET)
+    leads = form.leads().select_related("device").prefetch_related("niches")
+    page = window(leads, request.GET)
+    context = {"form": form, "page": page, "any": page.rows or Lead.objects.exists()}
+    return render(request, "leads/list.html", context)
+
+
+@permission_required("leads.import_lead", raise_exception=True)
+def upload(request: HttpRequest) -> HttpResponse:
+    form = UploadForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        Upload.keep(request.session, **form.cleaned_data)
+        return redirect("leads:review")
+    return render(request, "leads/upload.html", {"form": form})
+
+
+@permission_required("leads.import_lead", raise_exception=True)
+def review(request: HttpRequest) -> HttpResponse:
+    """What importing the uploaded file would do; once it is imported, what that did."""
+    kept = Upload.of(request.session)
+    if kept is None:
+        return _gone(request)
+    if (imported := kept.imported) is not None:
+        return render(request, "leads/imported.html", {"upload": kept, "imported": imported})
+    try:
+        report = kept.dry_run()
+    except UnreadableFile as error:
+        messages.error(request, str(error))
+        return redirect("leads:upload")
+    return render(request, "leads/review.html", {"upload": kept, "report": report})
+
+
+@permission_required("leads.import_lead", raise_exception=True)
+def refused(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """The rows that are not used, with reasons, as a CSV file to mend and upload again."""
+    kept = Upload.of(request.session)
+    if kept is None:
+        return _gone(request)
+
+    def lines() -> Iterator[str]:
+        with kept.path.open("rb") as file:
+            lead_import = LeadImport(file, kept.options(dry_run=True))
+            yield from report_lines(lead_import.layout.headings, lead_import.results())
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="rows-not-used.csv"'
+    return response
+
+
+@require_POST
+@permission_required("leads.import_lead", raise_exception=True)
+def import_upload(request: HttpRequest) -> HttpResponse:
+    kept = Upload.of(request.session)
+    if kept is None:
+        return _gone(request)
+    try:
+        first = kept.import_leads()
+    except UnreadableFile as error:
+        messages.error(request, str(error))
+        return redirect("leads:upload")
+    if first:
+        LogEntry.objects.create(
+            user_id=request.user.pk,  # type: ignore[misc]
+            content_type=ContentType.objects.get_for_model(Lead),
+            object_repr=kept.filename[:200],
+            action_flag=ADDITION,
+            change_message=_("Imported leads from a file."),
+        )
+    return redirect("leads:review")
+
+
+@require_POST
+@permission_required("leads.import_lead", raise_exception=True)
+def discard(request: HttpRequest) -> HttpResponse:
+    if kept := Upload.of(request.session):
+        kept.discard(request.session)
+    return redirect("leads:upload")
+
+
+@permission_required("leads.view_lead", raise_exception=True)
+def detail(request: HttpRequest, pk: int) -> HttpResponse:
+    leads = Lead.objects.with_skip_reason().select_related("device")
+    lead = get_object_or_404(leads.prefetch_related("niches", "triggers"), pk=pk)
+    return render(request, "leads/detail.html", {"lead": lead})
+
+
+@require_POST
+@permission_required("leads.opt_out_lead", raise_exception=True)
+def opt_out(request: HttpRequest, pk: int) -> HttpResponse:
+    get_object_or_404(Lead, pk=pk)
+    lead = Lead.objects.filter(pk=pk)
+    if lead.opt_out(source=_("recorded by %(user)s") % {"user": request.user.get_username()}):
+        LogEntry.objects.log_actions(  # type: ignore[call-overload]
+            request.user.pk, lead, CHANGE, change_message=_("Opted out."), single_object=True
+        )
+        messages.success(request, _("Opted out: no campaign or sequence will write to this lead."))
+    return redirect("leads:detail", pk)
+
+
+def _gone(request: HttpRequest) -> HttpResponse:
+    messages.error(request, _("The uploaded file is no longer here. Please upload it again."))
+    return redirect("leads:upload")

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from broadcasts.models import BroadcastMessage
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceStepFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+VERBS = {
+    "arrived": ("unknown", "sent"),
+    "send_again": ("unknown", "pending"),
+    "retry": ("failed", "pending"),
+    "reschedule": ("expired", "pending"),
+}
+VIEWS = [
+    ("get", "messages:list", []),
+    ("get", "messages:detail", [1]),
+    *[("post", f"messages:{verb}", [1]) for verb in VERBS],
+]
+
+
+@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
+def test_somebody_without_rights_is_refused(
+    outsider_client: Client, method: str, name: str, args: list[int]
+) -> None:
+    assert getattr(outsider_client, method)(reverse(name, args=args)).status_code == 403
+
+
+@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
+def test_nobody_comes_in_without_signing_in(
+    client: Client, method: str, name: str, args: list[int]
+) -> None:
+    response = getattr(client, method)(reverse(name, args=args))
+    assert response.status_code == 302
+    assert response["Location"].startswith(reverse("login"))
+
+
+def test_the_list_says_where_each_message_stands_and_why(viewer_client: Client) -> None:
+    campaign = CampaignFactory(sending=True, title="October restock")
+    for status, rest in (
+        ("failed", {"error_message": "This number is not on WhatsApp."}),
+        ("skipped", {"skip_reason": "no_consent", "device": None, "body": ""}),
+        ("paused", {}),
+        ("expired", {}),
+        ("unknown", {}),
+    ):
+        BroadcastMessageFactory(campaign=campaign, status=status, **rest)
+    page = viewer_client.get(reverse("messages:list")).content.decode()
+    for words in (
+        "October restock",
+        "This number is not on WhatsApp.",
+        "No consent on record",
+        "Its campaign is paused.",
+        "It could not start in time.",
+        "Nobody can tell whether it arrived.",
+    ):
+        assert words in page
+
+
+@pytest.fixture
+def four() -> dict[str, BroadcastMessage]:
+    """A message of a campaign, one of a sequence, a failed one and one of a deleted lead."""
+    step = SequenceStepFactory()
+    return {
+        "campaign": BroadcastMessageFactory(lead__phone="60121112222", lead__name="Ali"),
+        "sequence": BroadcastMessageFactory(
+            campaign=None, sequence=step.sequence, sequence_step=step
+        ),
+        "failed": BroadcastMessageFactory(status="failed"),
+        "orphan": BroadcastMessageFactory(
+            lead=None, recipient_phone="60139998888", recipient_name="Gone"
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"status": "failed"}, {"failed"}),
+        ({"campaign": "campaign"}, {"campaign"}),
+        ({"sequence": "sequence"}, {"sequence"}),
+        ({"device": "failed"}, {"failed"}),
+        ({"q": "012-111 2222"}, {"campaign"}),
+        ({"q": "60121112222"}, {"campaign"}),
+        ({"q": "ali"}, {"campaign"}),
+        ({"q": "60139998888"}, {"orphan"}),
+        ({"q": "nobody"}, set()),
+        ({"q": "ali", "status": "failed"}, set()),
+        ({"status": "nonsense", "campaign": "x"}, {"campaign", "sequence", "failed", "orphan"}),
+    ],
+)
+def test_the_list_is_narrowed(
+    viewer_client: Client,
+    four: dict[str, BroadcastMessage],
+    query: dict[str, str],
+    names: set[str],
+) -> None:
+    for field in ("campaign", "sequence", "device"):
+        if query.get(field) in four:
+            query = query | {field: getattr(four[query[field]], f"{field}_id")}
+    page = viewer_client.get(reverse("messages:list"), query).context["page"]
+    assert {message.pk for message in page.rows} == {four[name].pk for name in names}
+
+
+def test_the_list_goes_on_without_counting(
+    viewer_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    campaign, device = CampaignFactory(sending=True), DeviceFactory()
+    made = BroadcastMessageFactory.create_batch(60, campaign=campaign, device=device)
+    with django_assert_max_num_queries(14) as queries:
+        page = viewer_client.get(reverse("messages:list")).context["page"]
+    counting = [query["sql"] for query in queries.captured_queries if "COUNT" in query["sql"]]
+    assert not [sql for sql in counting if "broadcast_messages" in sql]
+    assert len(page.rows) == 50
+    rest = viewer_client.get(reverse("messages:list"), {"before": page.older}).context["page"]
+    assert {m.pk for m in [*page.rows, *rest.rows]} == {m.pk for m in made}
+    assert rest.older is None
+
+
+def test_a_message_shows_its_whole_life(viewer_client: Client) -> None:
+    now = timezone.now()
+    message = BroadcastMessageFactory(
+        status="sent", body="Hi *Ali*", provider_message_id="SIM0001", attempts=1,
+        processing_started_at=now, processing_worker_id="kl-1/3:8f2a", queued_at=now,
+        sent_at=now, delivered_at=now, read_at=now, finished_at=now,
+    )  # fmt: skip
+    page = viewer_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
+    for words in (
+        "Hi <strong>Ali</strong>", "kl-1/3:8f2a", "SIM0001", "claimed", "handed to WhatsApp",
+        "delivered", "read", message.campaign.title,
+    ):  # fmt: skip
+        assert words in page
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_operators_word_is_taken_once_and_noted(operator_client: Client, verb: str) -> None:
+    before, after = VERBS[verb]
+    message = BroadcastMessageFactory(status=before, queued_at=timezone.now())
+    other = BroadcastMessageFactory(status=before)
+    url = reverse(f"messages:{verb}", args=[message.pk])
+    detail = reverse("messages:detail", args=[message.pk])
+    assert url in operator_client.get(detail).content.decode()
+    for _click in range(2):
+        assert operator_client.post(url)["Location"] == detail
+    message.refresh_from_db()
+    other.refresh_from_db()
+    assert (message.status, other.status) == (after, before)
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.user.username) == (str(message.pk), "operator")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("status", BroadcastMessage.Status.values)
+def test_a_message_in_another_state_is_left_alone(
+    operator_client: Client, verb: str, status: str
+) -> None:
+    if status == VERBS[verb][0]:
+        return
+    message = BroadcastMessageFactory(status=status)
+    response = operator_client.post(reverse(f"messages:{verb}", args=[message.pk]), follow=True)
+    assert "Nothing was changed" in response.content.decode()
+    message.refresh_from_db()
+    assert message.status == status
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_viewer_settles_nothing_and_a_link_neither(
+    viewer_client: Client, operator_client: Client, verb: str
+) -> None:
+    message = BroadcastMessageFactory(status=VERBS[verb][0])
+    url = reverse(f"messages:{verb}", args=[message.pk])
+    assert viewer_client.post(url).status_code == 403
+    assert operator_client.get(url).status_code == 405
+    page = viewer_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
+    assert url not in page
+
+
+def test_a_message_that_is_not_there_is_not_found(operator_client: Client) -> None:
+    assert operator_client.get(reverse("messages:detail", args=[99])).status_code == 404
+    assert operator_client.post(reverse("messages:retry", args=[99])).status_code == 404
+
+
+def test_a_lead_without_a_name_is_still_shown(viewer_client: Client) -> None:
+    BroadcastMessageFactory(lead=LeadFactory(name="", phone="60123456789"))
+    assert "+60 12-345 6789" in viewer_client.get(reverse("messages:list")).content.decode()

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from leads.models import Lead
+from tests.factories import LeadFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    "text", ["012-345", "0123456789", "+60 12", "60123", "0060 12-3", "６０１２", "siti", "NURHALIZA"]
+)
+def test_a_lead_is_found_by_how_its_number_begins_or_by_its_name(text: str) -> None:
+    lead = LeadFactory(phone="60123456789", name="Siti Nurhaliza")
+    LeadFactory(phone="60198765432", name="Ahmad")
+
+    assert list(Lead.objects.search(text)) == [lead]
+
+
+def test_the_middle_of_a_number_finds_nobody() -> None:
+    LeadFactory(phone="60123456789")
+
+    assert not Lead.objects.search("3456").exists()

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+from leads.models import Lead
+from tests.factories import BroadcastMessageFactory, LeadFactory, SequenceContactFactory
+
+pytestmark = pytest.mark.django_db
+
+VIEWS = [
+    ("get", "leads:list", []),
+    ("get", "leads:upload", []),
+    ("get", "leads:review", []),
+    ("get", "leads:refused", []),
+    ("post", "leads:import", []),
+    ("post", "leads:discard", []),
+    ("get", "leads:detail", [1]),
+    ("post", "leads:opt_out", [1]),
+]
+CSV = "Name,Phone\nAli,0123456789\nSiti,123\n=Tan,+60 3-8446 4946\n"
+
+
+@pytest.fixture
+def upload_folder(settings: Any, tmp_path: Path) -> Path:
+    settings.BASE_DIR = tmp_path
+    return tmp_path / "var" / "uploads"
+
+
+def upload(client: Client, content: str = CSV, **data: str) -> Any:
+    file = SimpleUploadedFile("leads.csv", content.encode())
+    return client.post(reverse("leads:upload"), {"file": file, **data})
+
+
+@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
+def test_somebody_without_rights_is_refused(
+    outsider_client: Client, method: str, name: str, args: list[int]
+) -> None:
+    assert getattr(outsider_client, method)(reverse(name, args=args)).status_code == 403
+
+
+@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
+def test_nobody_comes_in_without_signing_in(
+    client: Client, method: str, name: str, args: list[int]
+) -> None:
+    response = getattr(client, method)(reverse(name, args=args))
+    assert response.status_code == 302
+    assert response["Location"].startswith(reverse("login"))
+
+
+@pytest.mark.parametrize("name", ["leads:upload", "leads:import", "leads:discard"])
+def test_a_viewer_may_not_import(viewer_client: Client, name: str) -> None:
+    assert viewer_client.post(reverse(name)).status_code == 403
+
+
+def test_what_writes_is_not_done_by_following_a_link(operator_client: Client) -> None:
+    for name, args in (("import", []), ("discard", []), ("opt_out", [LeadFactory().pk])):
+        assert operator_client.get(reverse(f"leads:{name}", args=args)).status_code == 405
+
+
+def test_the_list_shows_who_may_be_messaged(viewer_client: Client) -> None:
+    LeadFactory(name="Ali")
+    LeadFactory(name="Siti", opted_out=True)
+    LeadFactory(name="Tan", without_consent=True)
+    page = viewer_client.get(reverse("leads:list")).content.decode()
+    for words in ("Ali", "Siti", "Tan", "may be messaged", "opted out", "no consent"):
+        assert words in page
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("q=ali", {"Ali"}),
+        ("q=012-111+2222", {"Ali"}),
+        ("q=6012111", {"Ali"}),
+        ("status=customer", {"Siti"}),
+        ("niche=VITAC", {"Siti"}),
+        ("may=yes", {"Ali"}),
+        ("may=opted_out", {"Siti"}),
+        ("may=no_consent", {"Tan"}),
+        ("may=nonsense&before=x", {"Ali", "Siti", "Tan"}),
+        ("q=nobody", set()),
+    ],
+)
+def test_the_list_is_narrowed(viewer_client: Client, query: str, names: set[str]) -> None:
+    LeadFactory(name="Ali", phone="60121112222")
+    siti = LeadFactory(name="Siti", opted_out=True, niches=["VITAC"], status="customer")
+    LeadFactory(name="Tan", without_consent=True)
+    query = query.replace("VITAC", str(siti.niches.get().pk))
+    page = viewer_client.get(f"{reverse('leads:list')}?{query}").context["page"]
+    assert {lead.name for lead in page.rows} == names
+
+
+def test_the_list_goes_back_and_forth_without_counting(
+    viewer_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    keys = [LeadFactory().pk for _ in range(120)][::-1]
+    seen, url = [], reverse("leads:list")
+    for _ in range(3):
+        with django_assert_max_num_queries(14):
+            page = viewer_client.get(url).context["page"]
+        seen.append([lead.pk for lead in page.rows])
+        url = f"{reverse('leads:list')}?before={page.older}"
+    assert [pk for rows in seen for pk in rows] == keys
+    assert page.older is None
+    back = viewer_client.get(f"{reverse('leads:list')}?after={page.newer}").context["page"]
+    assert [lead.pk for lead in back.rows] == seen[1]
+    first = viewer_client.get(f"{reverse('leads:list')}?after={back.newer}").context["page"]
+    assert [lead.pk for lead in first.rows] == seen[0]
+    assert first.newer is None
+
+
+def test_a_file_is_looked_through_before_anything_is_stored(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    response = upload(operator_client)
+    assert response["Location"] == reverse("leads:review")
+    page = operator_client.get(reverse("leads:review"))
+    assert page.context["report"].counts == {"created": 1, "refused": 2}
+    assert "Import 1 lead" in page.content.decode()
+    assert "no consent on record" in page.content.decode()
+    assert not Lead.objects.exists()
+
+
+def test_the_kept_file_is_private(operator_client: Client, upload_folder: Path) -> None:
+    upload(operator_client)
+    (path,) = upload_folder.iterdir()
+    assert len(path.stem) >= 32
+    assert (path.stat().st_mode & 0o777, upload_folder.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_the_import_is_done_once_and_says_what_it_did(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client, consent="October fair", niches="vitac", status="customer")
+    for _click in range(2):
+        response = operator_client.post(reverse("leads:import"))
+        assert response["Location"] == reverse("leads:review")
+    lead = Lead.objects.get()
+    assert (lead.status, lead.consent_source) == ("customer", "October fair")
+    assert [str(niche) for niche in lead.niches.all()] == ["VITAC"]
+    page = operator_client.get(reverse("leads:review"))
+    assert page.context["imported"]["created"] == 1
+    assert LogEntry.objects.filter(object_repr="leads.csv").count() == 1
+
+
+def test_the_refused_rows_are_downloaded_with_reasons(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client)
+    response = operator_client.get(reverse("leads:refused"))
+    assert "attachment" in response["Content-Disposition"]
+    lines = b"".join(response).decode("utf-8-sig").splitlines()
+    assert lines[0] == "Row,Outcome,Reason,Name,Phone"
+    assert lines[1].startswith("3,refused,")
+    assert lines[2].endswith("'=Tan,'+60 3-8446 4946")
+
+
+def test_somebody_elses_upload_is_out_of_reach(
+    operator_client: Client, admin_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client)
+    for name in ("review", "refused"):
+        response = admin_client.get(reverse(f"leads:{name}"))
+        assert response["Location"] == reverse("leads:upload")
+    admin_client.post(reverse("leads:import"))
+    assert not Lead.objects.exists()
+
+
+def test_discarding_and_uploading_anew_leave_no_file_behind(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client)
+    upload(operator_client)
+    operator_client.post(reverse("leads:import"))
+    operator_client.post(reverse("leads:discard"))
+    assert list(upload_folder.iterdir()) == []
+    assert operator_client.get(reverse("leads:review")).status_code == 302
+
+
+def test_files_that_nobody_came_back_for_are_removed(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload_folder.mkdir(parents=True)
+    old = upload_folder / "old.csv"
+    old.write_text("x")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    upload(operator_client)
+    assert not old.exists()
+    assert len(list(upload_folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("Name,Address\nAli,KL\n", "No column holds phone numbers"),
+        ("", "empty"),
+        ("Phone\n" + "0123456789\n" * 500_000, "up to 3.0"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_refused_at_its_field(
+    operator_client: Client, upload_folder: Path, content: str, reason: str
+) -> None:
+    response = upload(operator_client, content)
+    assert response.status_code == 200
+    assert reason in str(response.context["form"].errors["file"])
+    assert not upload_folder.exists()
+
+
+def test_a_lead_shows_its_consent_messages_and_sequences(operator_client: Client) -> None:
+    lead = LeadFactory(name="Ali", consent_source="sign-up form", niches=["VITAC"])
+    BroadcastMessageFactory(lead=lead, body="Hi *Ali*")
+    contact = SequenceContactFactory(lead=lead)
+    page = operator_client.get(reverse("leads:detail", args=[lead.pk])).content.decode()
+    for words in ("sign-up form", "VITAC", "Hi <strong>Ali</strong>", contact.sequence.name):
+        assert words in page
+
+
+def test_an_opt_out_is_recorded_with_who_did_it_and_only_once(operator_client: Client) -> None:
+    lead = LeadFactory()
+    url = reverse("leads:opt_out", args=[lead.pk])
+    assert operator_client.post(url)["Location"] == reverse("leads:detail", args=[lead.pk])
+    lead.refresh_from_db()
+    first = lead.opted_out_at
+    assert first is not None
+    assert "operator" in lead.opt_out_source
+    operator_client.post(url)
+    lead.refresh_from_db()
+    assert lead.opted_out_at == first
+    assert LogEntry.objects.filter(object_id=str(lead.pk)).count() == 1
+
+
+def test_a_viewer_may_not_opt_anybody_out(viewer_client: Client) -> None:
+    lead = LeadFactory()
+    assert viewer_client.post(reverse("leads:opt_out", args=[lead.pk])).status_code == 403
+    page = viewer_client.get(reverse("leads:detail", args=[lead.pk])).content.decode()
+    assert reverse("leads:opt_out", args=[lead.pk]) not in page
+
+
+def test_a_lead_that_is_not_there_is_not_found(operator_client: Client) -> None:
+    assert operator_client.get(reverse("leads:detail", args=[99])).status_code == 404
+    assert operator_client.post(reverse("leads:opt_out", args=[99])).status_code == 404

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from sequences.models import Sequence, SequenceStep
+from sequences.standing import delay_in_words
+from tests.factories import (
+    BroadcastMessageFactory,
+    LeadFactory,
+    SequenceContactFactory,
+    SequenceFactory,
+    SequenceStepFactory,
+    TriggerFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+VIEWS = [
+    ("get", "sequences:list", []),
+    ("get", "sequences:detail", [1]),
+    ("get", "sequences:create", []),
+    ("get", "sequences:edit", [1]),
+    ("post", "sequences:activate", [1]),
+    ("post", "sequences:pause", [1]),
+]
+
+
+def step(position: Any, message: str, delay: Any = 1, unit: Any = 86_400, **rest: Any) -> dict:
+    return {"position": position, "message": message, "delay": delay, "unit": unit, **rest}
+
+
+def form(*steps: dict, initial: int = 0, **rest: Any) -> dict[str, Any]:
+    """What the browser posts."""
+    data = {"name": "Welcome", "trigger_word": "coldvitac ", "description": "", **rest}
+    data |= {"steps-TOTAL_FORMS": len(steps), "steps-INITIAL_FORMS": initial}
+    for number, fields in enumerate(steps):
+        data |= {f"steps-{number}-{name}": value for name, value in fields.items()}
+    return data
+
+
+def of(sequence: Any, **changes: dict) -> dict[str, Any]:
+    """What the browser posts for a sequence that is there, with these changes by position."""
+    steps = []
+    for s in sequence.steps.all():
+        unit = 1 if s.delay_seconds % 60 else 60
+        fields = step(s.position, s.message, s.delay_seconds // unit, unit, id=s.pk)
+        steps.append(fields | changes.get(f"step{s.position}", {}))
+    return form(*steps, initial=len(steps), name=sequence.name)
+
+
+@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
+def test_somebody_without_rights_is_refused(
+    outsider_client: Client, method: str, name: str, args: list[int]
+) -> None:
+    assert getattr(outsider_client, method)(reverse(name, args=args)).status_code == 403
+
+
+@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
+def test_nobody_comes_in_without_signing_in(
+    client: Client, method: str, name: str, args: list[int]
+) -> None:
+    response = getattr(client, method)(reverse(name, args=args))
+    assert response.status_code == 302
+    assert response["Location"].startswith(reverse("login"))
+
+
+def test_a_viewer_may_not_change_anything(viewer_client: Client) -> None:
+    pk = SequenceStepFactory().sequence.pk
+    for name, args in (("create", []), ("edit", [pk]), ("activate", [pk]), ("pause", [pk])):
+        assert viewer_client.post(reverse(f"sequences:{name}", args=args)).status_code == 403
+
+
+def test_the_list_counts_the_people_by_state(viewer_client: Client) -> None:
+    sequence = SequenceStepFactory(sequence__name="Welcome").sequence
+    SequenceStepFactory(sequence=sequence)
+    SequenceFactory(name="Other")
+    soon = timezone.now()
+    SequenceContactFactory(sequence=sequence, next_due_at=soon)
+    SequenceContactFactory(sequence=sequence, next_due_at=soon + timedelta(days=2))
+    SequenceContactFactory(sequence=sequence, status="completed", next_due_at=soon)
+    SequenceContactFactory(sequence=sequence, status="stopped")
+    other, row = viewer_client.get(reverse("sequences:list")).context["sequences"]
+    assert (row.steps, row.active, row.due_today, row.completed, row.stopped) == (2, 2, 1, 1, 1)
+    assert other.contacts == 0
+
+
+def test_the_list_takes_as_many_queries_for_many_as_for_one(
+    viewer_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    SequenceFactory.create_batch(10)
+    with django_assert_max_num_queries(14):
+        viewer_client.get(reverse("sequences:list"))
+
+
+def test_a_sequence_is_written_with_its_steps(operator_client: Client) -> None:
+    response = operator_client.post(
+        reverse("sequences:create"),
+        form(
+            step(1, "Hi {name|there}", 0), step(2, "Still there?", 90, 60), step(3, "", 1),
+        ),
+    )  # fmt: skip
+    sequence = Sequence.objects.get()
+    assert response["Location"] == reverse("sequences:detail", args=[sequence.pk])
+    assert (sequence.status, sequence.trigger.name) == ("draft", "COLDVITAC")
+    assert list(sequence.steps.values_list("position", "delay_seconds", "message")) == [
+        (1, 0, "Hi {name|there}"),
+        (2, 5400, "Still there?"),
+    ]
+    assert LogEntry.objects.get().object_id == str(sequence.pk)
+
+
+def test_a_known_trigger_is_used_again(operator_client: Client) -> None:
+    trigger = TriggerFactory(name="COLDVITAC")
+    operator_client.post(reverse("sequences:create"), form(step(1, "Hi")))
+    assert Sequence.objects.get().trigger == trigger
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ([step(1, "Hi {nmae}")], "Unknown: {nmae}"),
+        ([step(1, "Hi {name")], "brace"),
+        ([step(1, "")], "at least one step"),
+        ([step(1, "a"), step(1, "b")], "duplicate"),
+        ([step(1, "a", -1)], "greater than or equal to 0"),
+        ([step(1, "a", 400)], "a year at most"),
+        ([step(0, "a")], "from 1 to"),
+        ([step("", "a")], "required"),
+        ([step(1, "x" * 4097)], "4096"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_nothing_is_saved(
+    operator_client: Client, steps: list[dict], reason: str
+) -> None:
+    response = operator_client.post(reverse("sequences:create"), form(*steps))
+    assert response.status_code == 200
+    assert reason in response.content.decode()
+    assert not Sequence.objects.exists()
+
+
+def test_adding_a_step_keeps_what_was_typed_and_saves_nothing(operator_client: Client) -> None:
+    data = form(step(4, "First"), name="Half written", add_step="1")
+    response = operator_client.post(reverse("sequences:create"), data)
+    page = response.content.decode()
+    assert "First" in page
+    assert "Half written" in page
+    assert 'name="steps-TOTAL_FORMS" value="2"' in page
+    assert 'name="steps-1-position" value="5"' in page
+    assert not Sequence.objects.exists()
+
+
+def test_a_page_with_nonsense_in_its_management_form_does_not_break(
+    operator_client: Client,
+) -> None:
+    data = form(add_step="1") | {"steps-TOTAL_FORMS": "many"}
+    assert operator_client.post(reverse("sequences:create"), data).status_code == 200
+
+
+def test_steps_change_places(operator_client: Client) -> None:
+    first = SequenceStepFactory(position=1, message="a", sequence__status="draft")
+    sequence = first.sequence
+    SequenceStepFactory(sequence=sequence, position=2, message="b")
+    data = of(sequence, step1={"position": 2}, step2={"position": 1})
+    response = operator_client.post(reverse("sequences:edit", args=[sequence.pk]), data)
+    assert response.status_code == 302
+    assert list(sequence.steps.values_list("position", "message")) == [(1, "b"), (2, "a")]
+
+
+def test_a_step_that_nobody_received_is_deleted_and_its_position_used_again(
+    operator_client: Client,
+) -> None:
+    sequence = SequenceStepFactory(position=1, message="a").sequence
+    SequenceStepFactory(sequence=sequence, position=2, message="b")
+    data = of(sequence, step2={"DELETE": "on"})
+    data |= {f"steps-2-{name}": value for name, value in step(2, "c").items()}
+    data["steps-TOTAL_FORMS"] = 3
+    assert operator_client.post(reverse("sequences:edit", args=[sequence.pk]), data)
+    assert list(sequence.steps.values_list("position", "message")) == [(1, "a"), (2, "c")]
+
+
+def test_a_step_that_somebody_received_is_not_deleted(operator_client: Client) -> None:
+    sequence = SequenceStepFactory(position=1).sequence
+    received = SequenceStepFactory(sequence=sequence, position=2)
+    BroadcastMessageFactory(campaign=None, sequence=sequence, sequence_step=received)
+    url = reverse("sequences:edit", args=[sequence.pk])
+    assert "it cannot be deleted" in operator_client.get(url).content.decode()
+    response = operator_client.post(url, of(sequence, step2={"DELETE": "on"}))
+    assert response.status_code == 200
+    assert "People have received this step" in response.content.decode()
+    assert SequenceStep.objects.filter(pk=received.pk).exists()
+
+
+def test_the_delay_is_shown_in_its_largest_unit(operator_client: Client) -> None:
+    sequence = SequenceStepFactory(position=1, delay_seconds=172_800).sequence
+    SequenceStepFactory(sequence=sequence, position=2, delay_seconds=5400)
+    SequenceStepFactory(sequence=sequence, position=3, delay_seconds=90)
+    page = operator_client.get(reverse("sequences:edit", args=[sequence.pk]))
+    assert [(f.initial["delay"], f.initial["unit"]) for f in page.context["steps"]] == [
+        (2, 86_400),
+        (90, 60),
+        (90, 1),
+    ]
+    data = of(sequence, step1={"unit": 60, "delay": 3})
+    assert operator_client.post(reverse("sequences:edit", args=[sequence.pk]), data)
+    assert list(sequence.steps.values_list("delay_seconds", flat=True)) == [180, 5400, 90]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 minutes"), (60, "1 minute"), (90, "90 seconds"), (3600, "1 hour"), (90_000, "25 hours"),
+     (86_400, "1 day"), (259_200, "3 days")],
+)  # fmt: skip
+def test_a_delay_is_said_as_people_say_it(seconds: int, words: str) -> None:
+    assert delay_in_words(seconds) == words
+
+
+def test_a_sequence_shows_what_became_of_each_step(viewer_client: Client) -> None:
+    first = SequenceStepFactory(position=1, message="Hi *there*")
+    sequence = first.sequence
+    second = SequenceStepFactory(sequence=sequence, position=2, delay_seconds=86_400)
+    for status in ("sent", "sent", "failed"):
+        BroadcastMessageFactory(
+            campaign=None, sequence=sequence, sequence_step=first, status=status
+        )
+    due = timezone.now() + timedelta(minutes=5)
+    SequenceContactFactory(sequence=sequence, next_step=second, next_due_at=due)
+    page = viewer_client.get(reverse("sequences:detail", args=[sequence.pk]))
+    rows = page.context["steps"]
+    assert [row.counts for row in rows] == [{"sent": 2, "failed": 1}, {}]
+    assert [row.waiting for row in rows] == [0, 1]
+    assert page.context["next_due_at"] == due
+    for words in ("Hi <strong>there</strong>", "1 day later", "Nobody has got it yet"):
+        assert words in page.content.decode()
+
+
+def test_a_sequence_is_activated_and_paused_and_the_log_says_who(
+    operator_client: Client,
+) -> None:
+    sequence = SequenceStepFactory(sequence__status="draft").sequence
+    for verb, status in (("activate", "active"), ("pause", "paused"), ("activate", "active")):
+        url = reverse(f"sequences:{verb}", args=[sequence.pk])
+        assert operator_client.post(url).status_code == 302
+        sequence.refresh_from_db()
+        assert sequence.status == status
+    operator_client.post(reverse("sequences:activate", args=[sequence.pk]))
+    assert LogEntry.objects.filter(object_id=str(sequence.pk)).count() == 3
+
+
+def test_a_sequence_without_steps_is_not_activated(operator_client: Client) -> None:
+    sequence = SequenceFactory(status="draft")
+    url = reverse("sequences:activate", args=[sequence.pk])
+    assert "Write a step first" in operator_client.post(url, follow=True).content.decode()
+    sequence.refresh_from_db()
+    assert sequence.status == "draft"
+
+
+def test_a_link_activates_nothing(operator_client: Client) -> None:
+    sequence = SequenceStepFactory(sequence__status="draft").sequence
+    LeadFactory(triggers=[sequence.trigger.name])
+    for verb in ("activate", "pause"):
+        url = reverse(f"sequences:{verb}", args=[sequence.pk])
+        assert operator_client.get(url).status_code == 405
