@@ -88,10 +88,9 @@ class LeadForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> None:
         super().clean()
-        consent = self.cleaned_data.get("consented_at")
-        if "consented_at" in self.changed_data and consent:
-            if not self.cleaned_data.get("consent_source"):
-                self.add_error("consent_source", _("Say where they agreed."))
+        recorded = "consented_at" in self.changed_data and self.cleaned_data.get("consented_at")
+        if recorded and not self.cleaned_data.get("consent_source"):
+            self.add_error("consent_source", _("Say where they agreed."))
 
 
 @admin.register(Lead)

@@ -7,7 +7,14 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from config.adminsite import ConfirmedAction, LookOnlyAdmin, NewestRelatedFilter, QuickAdmin, tag
+from config.adminsite import (
+    ConfirmedAction,
+    LookOnlyAdmin,
+    NewestRelatedFilter,
+    QuickAdmin,
+    StatusFilter,
+    tag,
+)
 from leads.admin import phone_starts_with
 from leads.models import Lead
 from sequences.models import Sequence, SequenceContact, SequenceStep
@@ -90,9 +97,10 @@ class SequenceAdmin(QuickAdmin):
 @admin.register(SequenceContact)
 class SequenceContactAdmin(LookOnlyAdmin):
     list_display = ["lead", "sequence", "state", "next_step", "next_due_at", "stop_reason"]
-    list_filter = ["status", ("sequence", NewestRelatedFilter)]
-    # Not select_related: MySQL would begin the join at the few sequences and sort all contacts.
-    list_select_related = False
+    list_filter = [("status", StatusFilter), ("sequence", NewestRelatedFilter)]
+    # Not joined: a database may begin at the few sequences and sort all contacts. And () rather
+    # than False, which would join what the list shows.
+    list_select_related = ()
     sortable_by = ()
     search_fields = ["lead__phone"]
     search_help_text = _("The beginning of a lead's number")
