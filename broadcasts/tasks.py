@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from broadcasts.models import BroadcastMessage
+from datetime import timedelta
+
+from broadcasts.models import BroadcastMessage, Worker
 
 
 def unstick_messages() -> dict[str, int]:
@@ -11,3 +13,8 @@ def unstick_messages() -> dict[str, int]:
 
 def expire_messages() -> dict[str, int]:
     return {"expired": BroadcastMessage.objects.expire()}
+
+
+def tidy_up() -> dict[str, int]:
+    """Once a day. A broadcaster's row is of use while what it sent is still looked into."""
+    return {"broadcasters": Worker.objects.forget(older_than=timedelta(days=30))}

@@ -100,8 +100,8 @@ def progress_of(campaigns: Iterable[Campaign]) -> list[Progress]:
     campaigns = list(campaigns)
     now = timezone.now()
     counts = reports.counts_by_campaign([campaign.pk for campaign in campaigns])
-    running = [campaign.pk for campaign in campaigns if campaign.status in RUNNING]
-    rates = reports.rates_by_campaign(running, now) if running else {}
+    began = {c.pk: c.resumed_at or c.started_at for c in campaigns if c.status in RUNNING}
+    rates = reports.rates_by_campaign(began, now) if began else {}
     return [Progress(c, counts[c.pk], rates.get(c.pk, 0.0), now) for c in campaigns]
 
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
@@ -99,7 +99,11 @@ class Device(models.Model):
         BANNED = "banned", _("banned")
 
     name = models.CharField(_("name"), max_length=100, unique=True)
-    phone = models.CharField(_("phone"), max_length=15, unique=True, null=True, blank=True)
+    phone = models.CharField(
+        _("phone"), max_length=15, unique=True, null=True, blank=True,
+        validators=[RegexValidator(r"^[1-9]\d{6,14}$", _("Digits with country code, no plus."))],
+        help_text=_("With country code, digits only: 60123456789"),
+    )  # fmt: skip
     transport = models.CharField(
         _("transport"), max_length=20, choices=Transport.choices, default=Transport.SIMULATOR
     )

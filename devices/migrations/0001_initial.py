@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
-                ('phone', models.CharField(blank=True, max_length=15, null=True, unique=True, verbose_name='phone')),
+                ('phone', models.CharField(blank=True, help_text='With country code, digits only: 60123456789', max_length=15, null=True, unique=True, validators=[django.core.validators.RegexValidator('^[1-9]\\d{6,14}$', 'Digits with country code, no plus.')], verbose_name='phone')),
                 ('transport', models.CharField(choices=[('simulator', 'simulator')], default='simulator', max_length=20, verbose_name='transport')),
                 ('enabled', models.BooleanField(default=True, help_text='A device that is switched off sends nothing.', verbose_name='enabled')),
                 ('status', models.CharField(choices=[('offline', 'offline'), ('online', 'online'), ('restricted', 'restricted'), ('logged_out', 'logged out'), ('banned', 'banned')], default='offline', max_length=10, verbose_name='status')),

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.tasks import tidy_up
 from devices.models import Device
 from tests.factories import BroadcastMessageFactory, DeviceFactory
 
@@ -186,3 +187,12 @@ def test_a_broadcaster_lives_as_long_as_its_heart_beats() -> None:
 
     assert [worker.pk for worker in Worker.objects.alive()] == ["alive"]
     assert abs(database_time - timezone.now()) < timedelta(seconds=5)
+
+
+def test_broadcasters_that_ended_long_ago_are_forgotten() -> None:
+    for name, age in (("old", timedelta(days=31)), ("recent", timedelta(days=1))):
+        Worker.objects.register(name)
+        Worker.objects.filter(pk=name).update(heartbeat_at=timezone.now() - age)
+
+    assert tidy_up() == {"broadcasters": 1}
+    assert [worker.pk for worker in Worker.objects.all()] == ["recent"]
