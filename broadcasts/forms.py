@@ -8,9 +8,12 @@ from django.utils.translation import gettext_lazy as _
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import BroadcastMessageQuerySet
+from broadcasts.reports import day_bounds
 from leads.models import Lead
 
 _ORIGINS = ("campaign", "sequence", "device")
+# What is at a broadcaster this moment, for the figures that count both.
+_WORKING = "working"
 
 
 class MessageFilterForm(forms.Form):
@@ -22,8 +25,15 @@ class MessageFilterForm(forms.Form):
     )  # fmt: skip
     status = forms.ChoiceField(
         label=_("Status"), required=False,
-        choices=[("", _("all")), *BroadcastMessage.Status.choices],
+        choices=[
+            ("", _("all")),
+            (_WORKING, _("being sent")),
+            *BroadcastMessage.Status.choices,
+        ],
     )  # fmt: skip
+    day = forms.DateField(
+        label=_("Ended on"), required=False, widget=forms.DateInput(attrs={"type": "date"})
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,6 +47,11 @@ class MessageFilterForm(forms.Form):
         self.is_valid()
         chosen = {name: value for name, value in self.cleaned_data.items() if value}
         q = chosen.pop("q", "")
+        if chosen.get("status") == _WORKING:
+            chosen["status__in"] = ["processing", "queued"]
+            del chosen["status"]
+        if day := chosen.pop("day", None):
+            chosen["finished_at__gte"], chosen["finished_at__lt"] = day_bounds(day)
         found = BroadcastMessage.objects.filter(**chosen)
         return found.filter(_to(q)) if q else found
 

@@ -35,6 +35,9 @@ class Forecast:
     per_device: list[DeviceShare]
 
 
+NOBODY = Forecast(None, None, None, [])
+
+
 def forecast(
     audience: Audience,
     starts_at: datetime,
@@ -45,6 +48,11 @@ def forecast(
 
     Counts in what already waits on the devices, their caps, warm-up and sending hours.
     """
+    own_device = audience.leads.messageable().order_by().values_list("device_id")
+    leads: Counter[int | None] = Counter(dict(own_device.annotate(Count("pk"))))
+    total = leads.total()
+    if not total:
+        return NOBODY
     allocation = Allocation(
         audience.usable_devices(),
         starts_at=starts_at,
@@ -52,11 +60,8 @@ def forecast(
         min_delay_seconds=min_delay_seconds,
         max_delay_seconds=max_delay_seconds,
     )
-    own_device = audience.leads.messageable().order_by().values_list("device_id")
-    leads: Counter[int | None] = Counter(dict(own_device.annotate(Count("pk"))))
-    total = leads.total()
-    if not allocation or not total:
-        return Forecast(None, None, None, [])
+    if not allocation:
+        return NOBODY
     times: list[datetime] = []
     shares: dict[int, DeviceShare] = {}
     scale = max(1.0, total / PLAYED_THROUGH)

@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
-from broadcasts.overview import overview
 from config.health import healthz, readyz
+from config.overview import overview
 
 urlpatterns = [
     path("", overview, name="overview"),

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from broadcasts import pacing
+from broadcasts import claiming, pacing
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from devices.models import Device
@@ -110,6 +110,20 @@ def test_a_pause_takes_effect_before_the_rows_have_moved() -> None:
     assert message.status == "pending"
 
 
+def test_a_pause_between_looking_and_taking_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = BroadcastMessageFactory()
+    heads = claiming._heads
+
+    def paused_after_looking(*args: object) -> list[int]:
+        found = heads(*args)  # type: ignore[arg-type]
+        Campaign.objects.update(status="paused")
+        return found
+
+    monkeypatch.setattr(claiming, "_heads", paused_after_looking)
+
+    assert claim(message.device) == []
+
+
 def test_a_paused_campaign_does_not_hold_up_the_next() -> None:
     paused = BroadcastMessageFactory(campaign=CampaignFactory(status="paused"))
     other = BroadcastMessageFactory(device=paused.device)
@@ -211,8 +225,6 @@ def test_of_two_devices_the_lost_one_does_not_hold_up_the_other() -> None:
 def test_the_claim_reads_its_heads_off_the_index() -> None:
     """A claim that sorts or scans is the original's 4 claims a second."""
     from django.db import connection
-
-    from broadcasts import claiming
 
     message = BroadcastMessageFactory()
     sql = claiming._sql(BroadcastMessage, claiming.HEADS, ids=1)

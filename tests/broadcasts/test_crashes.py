@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 import pytest
 
@@ -18,8 +19,8 @@ from tests.processes import broadcaster, wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def start_campaign(*, leads: int, devices: int) -> Campaign:
-    DeviceFactory.create_batch(devices)
+def start_campaign(*, leads: int, devices: int, **pace: int) -> Campaign:
+    DeviceFactory.create_batch(devices, **pace)
     LeadFactory.create_batch(leads)
     campaign = CampaignFactory()
     assert campaign.schedule()
@@ -27,6 +28,10 @@ def start_campaign(*, leads: int, devices: int) -> Campaign:
     campaign.refresh_from_db()
     assert campaign.status == "sending"
     return campaign
+
+
+def has_received(messages: int) -> bool:
+    return received() >= messages
 
 
 def received() -> int:
@@ -48,11 +53,14 @@ def assert_everybody_once(campaign: Campaign) -> None:
 
 
 def test_killed_in_mid_campaign_nobody_gets_it_twice_and_nobody_is_missing() -> None:
-    campaign = start_campaign(leads=240, devices=6)
+    # Short pauses, long ways: at any moment several messages have arrived of which the
+    # broadcaster does not know yet.
+    campaign = start_campaign(leads=240, devices=12, min_delay_seconds=1, max_delay_seconds=1)
+    slow = {"SIMULATOR_SPEED": "5"}
 
-    for fraction in (40, 90, 140):
-        with broadcaster() as first, broadcaster() as second:
-            wait_until(lambda target=fraction: received() >= target)
+    for target in (40, 90, 140):
+        with broadcaster(**slow) as first, broadcaster(**slow) as second:
+            wait_until(partial(has_received, target))
             for process in (first, second):
                 os.killpg(process.pid, signal.SIGKILL)
     with broadcaster("--drain") as last:
@@ -157,8 +165,11 @@ def test_a_dead_brother_s_unsettled_messages_are_shown_as_unknown_until_settled(
     message = campaign.messages.filter(status="pending").first()
     assert message is not None
     BroadcastMessage.objects.filter(pk=message.pk).update(
-        status="queued", processing_worker_id="dead/1", lease_epoch=7, processing_started_at="2026-01-01T00:00Z"
-    )  # fmt: skip
+        status="queued",
+        processing_worker_id="dead/1",
+        lease_epoch=7,
+        processing_started_at="2026-01-01T00:00Z",
+    )
 
     assert BroadcastMessage.objects.unstick() == {"released": 0, "unknown": 1}
     message.refresh_from_db()

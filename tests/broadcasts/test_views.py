@@ -115,6 +115,21 @@ def test_the_list_is_narrowed(
     assert {message.pk for message in page.rows} == {four[name].pk for name in names}
 
 
+def test_the_list_can_show_a_day_and_what_is_being_sent(viewer_client: Client) -> None:
+    """The overview's figures link here: a link must show the rows that its figure counts."""
+    noon = timezone.make_aware(datetime(2026, 11, 23, 12))
+    today = BroadcastMessageFactory(status="sent", finished_at=noon)
+    BroadcastMessageFactory(status="sent", finished_at=noon - timedelta(days=1))
+    claimed = BroadcastMessageFactory(status="processing")
+    handed_over = BroadcastMessageFactory(status="queued")
+
+    of_the_day = viewer_client.get("/messages/?status=sent&day=2026-11-23").context["page"].rows
+    working = viewer_client.get("/messages/?status=working").context["page"].rows
+
+    assert list(of_the_day) == [today]
+    assert set(working) == {claimed, handed_over}
+
+
 def test_the_list_goes_on_without_counting(
     viewer_client: Client, django_assert_max_num_queries: Any
 ) -> None:

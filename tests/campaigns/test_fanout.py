@@ -134,18 +134,21 @@ def test_a_chunk_committed_by_another_scheduler_is_not_queued_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two schedulers read the same checkpoint: the slower finds it moved and undoes its chunk."""
-    LeadFactory.create_batch(3)
+    monkeypatch.setattr(fanout, "CHUNK", 2)
+    leads = LeadFactory.create_batch(4)
     campaign = due_campaign()
     campaign.start()
     slower = Campaign.objects.get(pk=campaign.pk)
     fanout._freeze_audience(slower)
+    interrupt(monkeypatch, after=1)
+    with pytest.raises(KeyboardInterrupt):
+        fanout.fan_out(Campaign.objects.get(pk=campaign.pk))
 
-    assert fanout.fan_out(Campaign.objects.get(pk=campaign.pk))
-    before = list(campaign.messages.values_list("pk", "device"))
+    assert not fanout._commit_chunk(slower, [], leads[-1].pk)
 
-    assert not fanout._commit_chunk(slower, [], 10**9)
-    assert not fanout.fan_out(slower)
-    assert list(campaign.messages.values_list("pk", "device")) == before
+    campaign.refresh_from_db()
+    assert campaign.status == "queuing"
+    assert campaign.checkpoint_lead_id == leads[1].pk
 
 
 def test_leads_that_come_in_while_it_is_queued_are_not_part_of_it(

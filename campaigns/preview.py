@@ -1,0 +1,136 @@
+"""What the operator is told before a campaign is sent: who, what each will read, and when."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from broadcasts.rendering import render
+from campaigns.audience import Audience, AudienceSummary
+from campaigns.forecast import DeviceShare, Forecast, forecast
+from campaigns.models import Campaign
+from devices.cards import Card
+from devices.models import Device
+from leads.models import Lead
+
+# {name} or {first_name} without a word for those whose name is not known.
+_BARE_NAME = re.compile(r"\{\s*(?:first_)?name\s*\}")
+NAMED_DEVICES = 3
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An audience counted, a message as one lead of it reads it, and when all have it.
+
+    `lead` is the receiver number `offset`, None when nobody receives it. Blockers forbid sending,
+    warnings do not.
+    """
+
+    summary: AudienceSummary
+    devices: list[Device]
+    blockers: list[str]
+    warnings: list[str]
+    lead: Lead | None
+    offset: int
+    text: str
+    forecast: Forecast
+    starts_at: datetime
+    zone: ZoneInfo
+
+    @property
+    def previous_offset(self) -> int | None:
+        return self.offset - 1 if self.offset else None
+
+    @property
+    def shares(self) -> list[tuple[Card, DeviceShare]]:
+        """What each device is expected to send, with the device as its own pages show it."""
+        return [(Card(share.device, share.count), share) for share in self.forecast.per_device]
+
+    @property
+    def next_offset(self) -> int | None:
+        return self.offset + 1 if self.offset + 1 < self.summary.will_receive else None
+
+
+def preview(
+    audience: Audience,
+    message: str,
+    *,
+    starts_at: datetime | None = None,
+    min_delay_seconds: int = 0,
+    max_delay_seconds: int = 0,
+    zone: ZoneInfo,
+    offset: int = 0,
+) -> Preview:
+    """Returns what would happen if this message went to this audience. Changes nothing.
+
+    `message` is valid, or empty. `starts_at` None, or past, means now; an `offset` beyond the last
+    receiver shows the last.
+    """
+    starts_at = max(starts_at or timezone.now(), timezone.now())
+    summary = audience.summary()
+    offset = max(0, min(offset, summary.will_receive - 1))
+    lead = audience.sample(offset) if summary.will_receive else None
+    devices = audience.usable_devices()
+    return Preview(
+        summary=summary,
+        devices=devices,
+        blockers=audience.blockers(summary),
+        warnings=[*_about_devices(devices), *_about_text(message, audience)],
+        lead=lead,
+        offset=offset,
+        text=render(message, lead) if lead else message,
+        forecast=forecast(audience, starts_at, min_delay_seconds, max_delay_seconds),
+        starts_at=starts_at,
+        zone=zone,
+    )
+
+
+def preview_of(campaign: Campaign, offset: int = 0) -> Preview:
+    """Returns the preview of a campaign as it is stored; a new one is to everybody."""
+    return preview(
+        Audience.of(campaign) if campaign.pk else Audience(),
+        campaign.message,
+        starts_at=campaign.scheduled_at,
+        min_delay_seconds=campaign.min_delay_seconds,
+        max_delay_seconds=campaign.max_delay_seconds,
+        zone=campaign.zone,
+        offset=offset,
+    )
+
+
+def _about_devices(devices: list[Device]) -> Iterator[str]:
+    away = [device.name for device in devices if device.state != "online"]
+    if not away:
+        return
+    if len(away) == len(devices):
+        yield _("No device is online now. The messages wait until one is.")
+        return
+    names = ", ".join(away[:NAMED_DEVICES])
+    if len(away) > NAMED_DEVICES:
+        names = _("%(names)s and %(more)d more") % {
+            "names": names,
+            "more": len(away) - NAMED_DEVICES,
+        }
+    yield ngettext(
+        "%(names)s is not online. What it is given waits until it is back.",
+        "%(names)s are not online. What they are given waits until they are back.",
+        len(away),
+    ) % {"names": names}
+
+
+def _about_text(message: str, audience: Audience) -> Iterator[str]:
+    if not _BARE_NAME.search(message):
+        return
+    if nameless := audience.leads.filter(name="").filter(skip_reason="").count():  # type: ignore[misc]  # annotated by Audience.leads
+        yield ngettext(
+            "%(count)s lead has no name and reads a gap there. Write {name|there} to fill it.",
+            "%(count)s leads have no name and read a gap there. Write {name|there} to fill it.",
+            nameless,
+        ) % {"count": f"{nameless:,}"}

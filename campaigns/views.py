@@ -1,0 +1,230 @@
+"""Looking at campaigns: the list, one's progress, its recipients. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from datetime import UTC
+from io import StringIO
+from typing import Any
+
+from django.contrib.auth.decorators import permission_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+
+from broadcasts import reports
+from broadcasts.models import BroadcastMessage
+from broadcasts.templatetags.figures import PARTS
+from campaigns.actions import OF_CAMPAIGNS, OF_MESSAGES
+from campaigns.forms import CampaignFilterForm
+from campaigns.models import Campaign
+from campaigns.progress import Progress, needing_somebody, progress_of
+from leads.models import SkipReason
+from leads.paging import window
+from leads.spreadsheets import safe_cell
+
+PAGE_SIZE = 25
+# The answer that tells htmx to ask no more.
+STOP_POLLING = 286
+# What people tell apart, as the bar and its legend do: {name: statuses}.
+GROUPS = {name: list(statuses) for name, _label, statuses in PARTS}
+
+
+@permission_required("campaigns.view_campaign", raise_exception=True)
+def campaign_list(request: HttpRequest) -> HttpResponse:
+    form = CampaignFilterForm(request.GET)
+    campaigns = Campaign.objects.defer("message").prefetch_related("niches")
+    if form.is_valid():
+        if text := form.cleaned_data["q"].strip():
+            campaigns = campaigns.filter(title__icontains=text)
+        if status := form.cleaned_data["status"]:
+            campaigns = campaigns.filter(status=status)
+    page = Paginator(campaigns, PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {
+        "form": form,
+        "page": page,
+        "rows": progress_of(page.object_list),
+        "filtered": bool(request.GET.get("q") or request.GET.get("status")),
+    }
+    return render(request, "campaigns/list.html", context)
+
+
+@permission_required("campaigns.view_campaign", raise_exception=True)
+def row(request: HttpRequest, pk: int) -> HttpResponse:
+    """One line of the list, while the campaign runs; polling ends with it."""
+    campaigns = Campaign.objects.defer("message").prefetch_related("niches")
+    [of_one] = progress_of([get_object_or_404(campaigns, pk=pk)])
+    status = 200 if of_one.is_running else STOP_POLLING
+    return render(request, "campaigns/_row.html", {"progress": of_one}, status=status)
+
+
+@permission_required("campaigns.view_campaign", raise_exception=True)
+def detail(request: HttpRequest, pk: int) -> HttpResponse:
+    campaign = get_object_or_404(Campaign.objects.select_related("created_by"), pk=pk)
+    [of_one] = progress_of([campaign])
+    context = {"campaign": campaign, **_progress_context(of_one), **_activity_context(of_one)}
+    with timezone.override(campaign.zone):
+        return render(request, "campaigns/detail.html", context)
+
+
+@permission_required("campaigns.view_campaign", raise_exception=True)
+def progress(request: HttpRequest, pk: int) -> HttpResponse:
+    """State, bar and tiles: what moves every second, and costs one look at an index."""
+    campaign = get_object_or_404(Campaign.objects.select_related("created_by"), pk=pk)
+    [of_one] = progress_of([campaign])
+    if request.GET.get("was") == Campaign.Status.SCHEDULED:
+        # The whole page changes when it begins; until then nothing does.
+        has_changed = campaign.status != Campaign.Status.SCHEDULED
+        return HttpResponse(status=204, headers={"HX-Refresh": "true"} if has_changed else None)
+    context = _progress_context(of_one)
+    context |= {"was": request.GET.get("was", ""), "said": request.GET.get("step", "")}
+    status = STOP_POLLING if of_one.is_over else 200
+    with timezone.override(campaign.zone):
+        return render(request, "campaigns/_progress.html", context, status=status)
+
+
+@permission_required("campaigns.view_campaign", raise_exception=True)
+def activity(request: HttpRequest, pk: int) -> HttpResponse:
+    """Devices, minutes and what needs somebody: dearer to ask, so asked less often."""
+    campaign = get_object_or_404(Campaign, pk=pk)
+    [of_one] = progress_of([campaign])
+    status = STOP_POLLING if of_one.is_over else 200
+    with timezone.override(campaign.zone):
+        context = _activity_context(of_one)
+        return render(request, "campaigns/_activity.html", context, status=status)
+
+
+@permission_required(
+    ["campaigns.view_campaign", "broadcasts.view_broadcastmessage"], raise_exception=True
+)
+def recipients(request: HttpRequest, pk: int) -> HttpResponse:
+    campaign = get_object_or_404(Campaign, pk=pk)
+    [of_one] = progress_of([campaign])
+    chosen = request.GET.get("status", "")
+    digits = "".join(filter(str.isdigit, request.GET.get("q", "")))
+    rows = _rows(campaign, chosen, digits).select_related("lead", "device")
+    context = {
+        "campaign": campaign,
+        "progress": of_one,
+        "chosen": chosen if chosen in GROUPS else "",
+        "tabs": _tabs(of_one, chosen),
+        "page": window(rows.defer("body"), request.GET),
+        "q": request.GET.get("q", ""),
+    }
+    with timezone.override(campaign.zone):
+        return render(request, "campaigns/recipients.html", context)
+
+
+@permission_required(
+    ["campaigns.view_campaign", "broadcasts.view_broadcastmessage"], raise_exception=True
+)
+def export(request: HttpRequest, pk: int) -> StreamingHttpResponse:
+    """The recipients as CSV, as they are read from the database. Times are UTC, ISO 8601."""
+    campaign = get_object_or_404(Campaign, pk=pk)
+    rows = _rows(campaign, request.GET.get("status", "")).select_related("device").order_by("pk")
+    response = StreamingHttpResponse(
+        _csv(rows.defer("body").iterator(chunk_size=2000)), content_type="text/csv; charset=utf-8"
+    )
+    name = f"{slugify(campaign.title) or 'campaign'}-{campaign.pk}.csv"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _rows(campaign: Campaign, status: str, digits: str = "") -> Any:
+    rows = BroadcastMessage.objects.filter(campaign=campaign)
+    if status in GROUPS:
+        rows = rows.filter(status__in=GROUPS[status])
+    return rows.filter(recipient_phone__startswith=digits) if digits else rows
+
+
+def _progress_context(of_one: Progress) -> dict[str, Any]:
+    every = 2 if of_one.is_running or of_one.is_due else 15
+    # What is said aloud changes in steps of ten percent, not with every message.
+    step = int(of_one.sent / of_one.planned * 10) * 10 if of_one.planned else 0
+    actions = [(action, action.effect(of_one)) for action in OF_CAMPAIGNS if action.applies(of_one)]
+    return {
+        "campaign": of_one.campaign,
+        "progress": of_one,
+        "every": every,
+        "step": str(step),
+        "actions": actions,
+        "adds_up": _accounted_for(of_one),
+    }
+
+
+def _accounted_for(of_one: Progress) -> str:
+    """Says that the numbers are the whole audience, once it is known."""
+    if not of_one.adds_up:
+        return ""
+    return _("%(count)s in the audience, all accounted for") % {"count": f"{of_one.audience:,}"}
+
+
+def _activity_context(of_one: Progress) -> dict[str, Any]:
+    campaign = of_one.campaign
+    if not campaign.started_at:
+        return {"progress": of_one, "devices": []}
+    devices = reports.by_device(campaign.pk)
+    away = [row for row in devices if row.remaining and row.device and row.device.state != "online"]
+    return {
+        "campaign": campaign,
+        "progress": of_one,
+        "devices": [row for row in devices if row.device],
+        "away": away if of_one.is_running else [],
+        "delivered": sum(row.delivered for row in devices),
+        "read": sum(row.read for row in devices),
+        "minutes": reports.minutes(campaign.pk, campaign.finished_at or of_one.at),
+        "needing": needing_somebody(campaign),
+        "skipped": _skipped(of_one),
+        "repairs": [action for action in OF_MESSAGES if action.applies(of_one)],
+        "calm_seconds": 15 if of_one.is_running else 30,
+    }
+
+
+def _tabs(of_one: Progress, chosen: str) -> list[tuple[str, Any, int]]:
+    """What the recipients are told apart by: name, label, number. Empty ones only if chosen."""
+    tabs = [
+        (name, label, sum(of_one.counts[status] for status in statuses))
+        for name, label, statuses in PARTS
+    ]
+    return [tab for tab in tabs if tab[2] or tab[0] == chosen]
+
+
+def _skipped(of_one: Progress) -> list[tuple[str, int]]:
+    """The reasons why leads were left out, in words, with how many each."""
+    if not of_one.counts["skipped"]:
+        return []
+    labels = dict(SkipReason.choices)
+    found = reports.skipped_by_reason(of_one.campaign.pk)
+    return [(str(labels.get(reason, reason)), count) for reason, count in found.items()]
+
+
+def _csv(rows: Iterable[BroadcastMessage]) -> Iterator[str]:
+    buffer = StringIO()
+    writer = csv.writer(buffer)
+
+    def line(*cells: object) -> str:
+        writer.writerow([safe_cell(str(cell)) for cell in cells])
+        text = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return text
+
+    # With a mark, or Excel reads the names in the wrong alphabet.
+    yield "\ufeff" + line(
+        _("Phone"), _("Name"), _("Status"), _("Why"), _("Device"), _("Attempts"),
+        _("Sent"), _("Delivered"), _("Read"), _("Error code"),
+    )  # fmt: skip
+    for row in rows:
+        times = (
+            moment.astimezone(UTC).isoformat(timespec="seconds") if moment else ""
+            for moment in (row.sent_at, row.delivered_at, row.read_at)
+        )
+        why = row.get_skip_reason_display() if row.skip_reason else row.error_message
+        yield line(
+            row.recipient_phone, row.recipient_name, row.status, why, row.device or "",
+            row.attempts, *times, row.error_code,
+        )  # fmt: skip

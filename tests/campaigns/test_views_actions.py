@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from campaigns.models import Campaign
+from tests.factories import BroadcastMessageFactory, CampaignFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def url(name: str, campaign: Campaign) -> str:
+    return reverse(f"campaigns:{name}", args=[campaign.pk])
+
+
+def status_of(campaign: Campaign) -> str:
+    return str(Campaign.objects.values_list("status", flat=True).get(pk=campaign.pk))
+
+
+def test_asking_changes_nothing_and_states_the_effect(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True)
+    BroadcastMessageFactory.create_batch(2, campaign=campaign)
+    BroadcastMessageFactory.create_batch(3, campaign=campaign, status="queued")
+    text = operator_client.get(url("cancel", campaign)).content.decode()
+    assert "2 waiting messages are not sent" in text
+    assert "3 being sent now will finish" in text
+    assert status_of(campaign) == "sending"
+
+
+def test_pausing_stops_it_and_resuming_goes_on(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True)
+    message = BroadcastMessageFactory(campaign=campaign)
+    operator_client.post(url("pause", campaign))
+    message.refresh_from_db()
+    assert (status_of(campaign), message.status) == ("paused", "paused")
+    operator_client.post(url("resume", campaign))
+    message.refresh_from_db()
+    assert (status_of(campaign), message.status) == ("sending", "pending")
+
+
+def test_cancelling_ends_what_has_not_begun_and_leaves_what_is_in_hand(
+    operator_client: Client,
+) -> None:
+    campaign = CampaignFactory(sending=True)
+    waiting = BroadcastMessageFactory(campaign=campaign)
+    in_hand = BroadcastMessageFactory(campaign=campaign, status="queued")
+    response = operator_client.post(url("cancel", campaign))
+    assert response["Location"] == url("detail", campaign)
+    waiting.refresh_from_db()
+    in_hand.refresh_from_db()
+    assert (waiting.status, in_hand.status) == ("cancelled", "queued")
+
+
+def test_a_scheduled_campaign_can_be_taken_back(operator_client: Client) -> None:
+    campaign = CampaignFactory(status="scheduled", scheduled_at=timezone.now() + timedelta(hours=1))
+    operator_client.post(url("unschedule", campaign))
+    assert status_of(campaign) == "draft"
+
+
+@pytest.mark.parametrize("name", ["pause", "cancel", "resume", "unschedule"])
+def test_the_second_click_is_told_that_there_was_nothing_to_do(
+    operator_client: Client, name: str
+) -> None:
+    campaign = CampaignFactory(status="finished", finished_at=timezone.now())
+    response = operator_client.post(url(name, campaign), follow=True)
+    assert "Nothing to do" in response.content.decode()
+    assert status_of(campaign) == "finished"
+    assert not LogEntry.objects.exists()
+
+
+def test_failed_messages_go_back_in_line(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True)
+    failed = BroadcastMessageFactory(campaign=campaign, status="failed", error_message="x")
+    of_another = BroadcastMessageFactory(status="failed")
+    operator_client.post(url("retry", campaign))
+    failed.refresh_from_db()
+    of_another.refresh_from_db()
+    assert (failed.status, failed.error_message) == ("pending", "")
+    assert of_another.status == "failed"
+
+
+def test_nothing_of_a_cancelled_campaign_is_tried_again(operator_client: Client) -> None:
+    campaign = CampaignFactory(status="cancelled", finished_at=timezone.now())
+    failed = BroadcastMessageFactory(campaign=campaign, status="failed")
+    operator_client.post(url("retry", campaign))
+    failed.refresh_from_db()
+    assert failed.status == "failed"
+
+
+def test_expired_messages_are_sent_on_request(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True)
+    expired = BroadcastMessageFactory(campaign=campaign, status="expired")
+    operator_client.post(url("reschedule", campaign))
+    expired.refresh_from_db()
+    assert expired.status == "pending"
+
+
+def test_who_did_it_is_written_down(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True)
+    operator_client.post(url("pause", campaign))
+    entry = LogEntry.objects.get()
+    assert (entry.user.username, entry.object_id) == ("operator", str(campaign.pk))
+    assert entry.get_change_message() == "Pause."

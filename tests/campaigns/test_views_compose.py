@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from campaigns.models import Campaign
+from tests.factories import CampaignFactory, DeviceFactory, LeadFactory, NicheFactory
+
+pytestmark = pytest.mark.django_db
+
+NEW = reverse("campaigns:create")
+PREVIEW = reverse("campaigns:preview")
+
+
+def entered(**changes: Any) -> dict[str, Any]:
+    return {
+        "title": "October restock",
+        "message": "Hi {name|there}, it is back.",
+        "target_status": "",
+        "when": "now",
+        "timezone": "Asia/Kuala_Lumpur",
+        "min_delay_seconds": "0",
+        "max_delay_seconds": "0",
+    } | changes
+
+
+def url(name: str, campaign: Campaign) -> str:
+    return reverse(f"campaigns:{name}", args=[campaign.pk])
+
+
+# The draft
+
+
+def test_saving_keeps_a_draft_and_sends_nothing(operator_client: Client) -> None:
+    niche = NicheFactory(name="VITAC")
+    response = operator_client.post(NEW, entered(then="save", niches=[niche.pk]))
+    campaign = Campaign.objects.get()
+    assert response["Location"] == url("edit", campaign)
+    assert (campaign.status, list(campaign.niches.all())) == ("draft", [niche])
+    assert campaign.created_by
+    assert campaign.created_by.username == "operator"
+    assert LogEntry.objects.get().object_id == str(campaign.pk)
+
+
+def test_review_is_the_next_page(operator_client: Client) -> None:
+    response = operator_client.post(NEW, entered(then="review"))
+    assert response["Location"] == url("review", Campaign.objects.get())
+
+
+def test_without_javascript_a_button_counts_and_stores_nothing(operator_client: Client) -> None:
+    LeadFactory.create_batch(2)
+    LeadFactory(opted_out=True)
+    text = operator_client.post(NEW, entered(then="count")).content.decode()
+    assert "Review 2 messages" in text
+    assert "opted out" in text
+    assert not Campaign.objects.exists()
+
+
+def test_a_placeholder_nobody_knows_is_an_error_at_the_field(operator_client: Client) -> None:
+    response = operator_client.post(NEW, entered(then="save", message="Hi {nmae}"))
+    text = response.content.decode()
+    assert "Unknown: {nmae}." in text
+    assert 'aria-invalid="true"' in text
+    assert 'id="id_message_error"' in text
+    assert not Campaign.objects.exists()
+
+
+def test_the_errors_are_gathered_at_the_top_with_links_to_the_fields(
+    operator_client: Client,
+) -> None:
+    text = operator_client.post(NEW, entered(then="save", title="")).content.decode()
+    assert "Please mend" in text
+    assert 'href="#id_title"' in text
+
+
+def test_a_time_is_one_of_the_campaigns_own_zone(operator_client: Client) -> None:
+    tomorrow = (timezone.now() + timedelta(days=1)).strftime("%Y-%m-%dT10:00")
+    operator_client.post(
+        NEW, entered(then="save", when="later", starts_at=tomorrow, timezone="America/New_York")
+    )
+    campaign = Campaign.objects.get()
+    assert campaign.scheduled_at is not None
+    local = campaign.scheduled_at.astimezone(campaign.zone)
+    assert local.strftime("%Y-%m-%dT%H:%M") == tomorrow
+    assert campaign.scheduled_at.astimezone(UTC).hour in (14, 15)
+    assert tomorrow in operator_client.get(url("edit", campaign)).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "zone", "problem"),
+    [
+        ("2020-01-01T10:00", "Asia/Kuala_Lumpur", "This time is past"),
+        ("", "Asia/Kuala_Lumpur", "Give a date and time"),
+        ("2099-03-29T02:30", "Europe/Berlin", "be interpreted"),
+        ("2099-01-01T10:00", "Kuala Lumpur", "Not a time zone"),
+    ],
+)
+def test_a_time_that_cannot_be_meant_is_refused(
+    operator_client: Client, starts_at: str, zone: str, problem: str
+) -> None:
+    response = operator_client.post(
+        NEW, entered(then="save", when="later", starts_at=starts_at, timezone=zone)
+    )
+    assert problem in response.content.decode()
+    assert not Campaign.objects.exists()
+
+
+def test_now_takes_back_a_time_given_earlier(operator_client: Client) -> None:
+    draft = CampaignFactory(scheduled_at=timezone.now() + timedelta(days=1))
+    operator_client.post(url("edit", draft), entered(then="save", when="now"))
+    draft.refresh_from_db()
+    assert draft.scheduled_at is None
+
+
+def test_a_campaign_that_is_no_draft_is_not_edited(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True, title="Before")
+    response = operator_client.post(url("edit", campaign), entered(then="save", title="After"))
+    campaign.refresh_from_db()
+    assert response["Location"] == url("detail", campaign)
+    assert (campaign.title, campaign.status) == ("Before", "sending")
+
+
+def test_a_draft_scheduled_while_somebody_edits_stays_as_it_was_reviewed() -> None:
+    from campaigns.forms import CampaignForm
+
+    draft = CampaignFactory(title="Before")
+    form = CampaignForm(entered(title="After"), instance=Campaign.objects.get(pk=draft.pk))
+    assert form.is_valid()
+    assert draft.schedule()
+    assert not form.save_draft(draft.created_by)
+    draft.refresh_from_db()
+    assert (draft.title, draft.status) == ("Before", "scheduled")
+
+
+def test_a_copy_is_a_draft_with_the_same_audience(operator_client: Client) -> None:
+    original = CampaignFactory(sending=True, title="Raya")
+    niche, device = NicheFactory(), DeviceFactory()
+    original.niches.add(niche)
+    original.devices.add(device)
+    operator_client.post(url("clone", original))
+    copy = Campaign.objects.exclude(pk=original.pk).get()
+    assert (copy.title, copy.status, copy.scheduled_at) == ("Raya (copy)", "draft", None)
+    assert (list(copy.niches.all()), list(copy.devices.all())) == ([niche], [device])
+
+
+# While somebody writes
+
+
+def test_the_preview_counts_and_renders_for_a_real_lead(operator_client: Client) -> None:
+    DeviceFactory(online=True)
+    LeadFactory(name="Siti")
+    LeadFactory(name="Ahmad", without_consent=True)
+    text = operator_client.post(PREVIEW, entered()).content.decode()
+    assert "Hi Siti, it is back." in text
+    assert "no consent on record" in text
+    assert "Review 1 message" in text
+
+
+def test_one_may_step_through_the_leads_and_not_beyond_the_last(operator_client: Client) -> None:
+    for name in ("Siti", "Ahmad"):
+        LeadFactory(name=name)
+    second = operator_client.post(PREVIEW, entered(lead="1")).content.decode()
+    assert "Hi Ahmad" in second
+    assert "Hi Ahmad" in operator_client.post(PREVIEW, entered(lead="99")).content.decode()
+    assert "Hi Siti" in operator_client.post(PREVIEW, entered(lead="x")).content.decode()
+
+
+def test_a_half_written_form_still_counts(operator_client: Client) -> None:
+    LeadFactory()
+    text = operator_client.post(PREVIEW, entered(title="", message="Hi {na")).content.decode()
+    assert "Review 1 message" in text
+    assert "A brace is not closed" in text
+
+
+def test_what_forbids_sending_is_said(operator_client: Client) -> None:
+    text = operator_client.post(PREVIEW, entered()).content.decode()
+    assert "No lead matches this audience." in text
+    assert "No device may send" in text
+
+
+def test_leads_without_a_name_are_a_warning_where_the_name_is_bare(
+    operator_client: Client,
+) -> None:
+    LeadFactory(name="")
+    bare = operator_client.post(PREVIEW, entered(message="Hi {name}")).content.decode()
+    filled = operator_client.post(PREVIEW, entered()).content.decode()
+    assert "1 lead has no name" in bare
+    assert "has no name" not in filled
+
+
+def test_a_device_that_is_away_is_a_warning(operator_client: Client) -> None:
+    DeviceFactory(name="Sales 01", online=True)
+    DeviceFactory(name="Sales 07")
+    text = operator_client.post(PREVIEW, entered()).content.decode()
+    assert "Sales 07 is not online" in text
+
+
+# Before it is sent
+
+
+@pytest.fixture
+def draft() -> Campaign:
+    DeviceFactory(online=True)
+    LeadFactory.create_batch(2)
+    LeadFactory(opted_out=True)
+    return CampaignFactory()
+
+
+def test_the_review_says_how_many_and_asks(operator_client: Client, draft: Campaign) -> None:
+    text = operator_client.get(url("review", draft)).content.decode()
+    assert "Send 2 messages" in text
+    assert "opted out" in text
+    draft.refresh_from_db()
+    assert draft.status == "draft"
+
+
+def test_a_date_makes_it_schedule_instead_of_send(operator_client: Client, draft: Campaign) -> None:
+    at = timezone.now() + timedelta(days=1)
+    Campaign.objects.update(scheduled_at=at)
+    assert "Schedule 2 messages" in operator_client.get(url("review", draft)).content.decode()
+    operator_client.post(url("review", draft), {"expected": "2"})
+    draft.refresh_from_db()
+    assert (draft.status, draft.scheduled_at) == ("scheduled", at)
+
+
+def test_the_second_of_two_clicks_finds_it_done(operator_client: Client, draft: Campaign) -> None:
+    first = operator_client.post(url("review", draft), {"expected": "2"})
+    second = operator_client.post(url("review", draft), {"expected": "2"})
+    assert first["Location"] == second["Location"] == url("detail", draft)
+    assert LogEntry.objects.count() == 1
+
+
+def test_an_audience_that_has_grown_is_shown_again_before_it_is_sent_to(
+    operator_client: Client, draft: Campaign
+) -> None:
+    LeadFactory()
+    text = operator_client.post(url("review", draft), {"expected": "2"}).content.decode()
+    assert "The audience has grown" in text
+    assert "Send 3 messages" in text
+    draft.refresh_from_db()
+    assert draft.status == "draft"
+
+
+def test_nothing_is_sent_to_nobody(operator_client: Client) -> None:
+    draft = CampaignFactory()
+    text = operator_client.post(url("review", draft), {"expected": "0"}).content.decode()
+    assert "No lead matches this audience." in text
+    draft.refresh_from_db()
+    assert draft.status == "draft"
+
+
+def test_a_time_that_has_passed_since_is_refused(operator_client: Client, draft: Campaign) -> None:
+    Campaign.objects.update(scheduled_at=datetime(2020, 1, 1, tzinfo=UTC))
+    text = operator_client.post(url("review", draft), {"expected": "2"}).content.decode()
+    assert "The time it was to start at is past." in text
+    draft.refresh_from_db()
+    assert draft.status == "draft"
+
+
+def test_the_pages_of_the_form_have_no_inline_style_or_script(
+    operator_client: Client, draft: Campaign
+) -> None:
+    for address in (NEW, url("edit", draft), url("review", draft)):
+        text = operator_client.get(address).content.decode()
+        assert " style=" not in text
+        assert "<script>" not in text
