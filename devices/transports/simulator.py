@@ -88,7 +88,8 @@ class SimulatorSession:
 
     def _send(self, message: OutgoingMessage) -> Outcome:
         world = self.world
-        time.sleep(random.uniform(*world.latency_seconds) / self.device.speed)
+        way_seconds = random.uniform(*world.latency_seconds) / 2 / self.device.speed
+        time.sleep(way_seconds)
         if not world.is_on_whatsapp(message.phone):
             return Refused("not_on_whatsapp", "This number is not on WhatsApp.")
         if random.random() < world.blocked:
@@ -100,6 +101,7 @@ class SimulatorSession:
         if not self._deliver(message, provider_message_id):
             return Refused("replaced", "A newer connection took over.", timedelta(0))
         self._answer(message.phone, provider_message_id)
+        time.sleep(way_seconds)  # it has arrived, and the sender does not know yet
         if random.random() < world.answer_lost:
             return Unknown("timed_out", "WhatsApp did not answer in time.")
         return Accepted(provider_message_id)
