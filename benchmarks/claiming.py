@@ -1,4 +1,6 @@
-"""How much cheaper one claim for many devices is than a claim for each: `python -m benchmarks.claiming`.
+"""How much cheaper one claim for many devices is than a claim for each.
+
+    python -m benchmarks.claiming
 
 Runs on the database of DATABASE_URL (in a test database of its own) and prints both rates and
 their ratio, measured in one run on one machine.
@@ -70,8 +72,8 @@ def main() -> None:
             lambda: sum(len(claim(worker_id="benchmark", device_ids=[pk])) for pk in devices)
         )
         sys.stdout.write(
-            f"{connection.display_name}: one claim for {DEVICES} devices {together:,.0f} messages/s, "
-            f"a claim for each {apart:,.0f} messages/s, ratio {together / apart:.1f}\n"
+            f"{connection.display_name}: one claim for {DEVICES} devices {together:,.0f} "
+            f"messages/s, a claim for each {apart:,.0f} messages/s, ratio {together / apart:.1f}\n"
         )
     finally:
         connection.creation.destroy_test_db(str(connection.settings_dict["NAME"]), verbosity=0)

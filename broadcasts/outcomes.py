@@ -121,7 +121,9 @@ def settle_interrupted(
     """
     interrupted = BroadcastMessage.objects.filter(
         device_id=device_id, status="unknown", error_code="interrupted"
-    ).exclude(pk=in_flight.pk if in_flight else None)
+    )
+    if in_flight:
+        interrupted = interrupted.exclude(pk=in_flight.pk)
     settled = 0
     for message in interrupted.filter(finished_at__gt=Now() - timedelta(hours=1))[:100]:
         row = interrupted.filter(

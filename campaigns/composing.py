@@ -19,6 +19,7 @@ from campaigns.actions import log
 from campaigns.forms import CampaignForm, zones
 from campaigns.models import Campaign
 from campaigns.preview import preview_of
+from campaigns.tasks import process_soon
 from leads.models import SkipReason
 
 
@@ -129,7 +130,8 @@ def _send(request: HttpRequest, campaign: Campaign) -> HttpResponse:
         if campaign.scheduled_at and campaign.scheduled_at > timezone.now():
             messages.success(request, _("Scheduled. Until it begins you can take it back."))
         else:
-            messages.success(request, _("On its way: its messages are queued within a minute."))
+            process_soon()
+            messages.success(request, _("On its way: its messages are being queued."))
     return redirect("campaigns:detail", campaign.pk)
 
 

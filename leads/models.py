@@ -6,7 +6,7 @@ from typing import Self
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Case, Count, Q, Value, When
+from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -88,11 +88,11 @@ class LeadQuerySet(models.QuerySet["Lead"]):
 
     def messageable(self) -> Self:
         """Of the leads of `with_skip_reason`, those who may be messaged."""
-        return self.filter(skip_reason="")  # type: ignore[misc]  # annotated there
+        return self.filter(Q(skip_reason=""))
 
     def skip_counts(self) -> dict[str, int]:
         """Returns how many of the leads of `with_skip_reason` have each reason; '' for none."""
-        reasons = self.order_by().values_list("skip_reason")
+        reasons = self.order_by().values_list(F("skip_reason"))
         return dict(reasons.annotate(Count("pk")))
 
     def matching(self, *, niches: Iterable[Niche] = (), status: str = "") -> Self:

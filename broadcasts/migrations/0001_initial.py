@@ -5,76 +5,242 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('campaigns', '0001_initial'),
-        ('devices', '0001_initial'),
-        ('leads', '0001_initial'),
-        ('sequences', '0001_initial'),
+        ("campaigns", "0001_initial"),
+        ("devices", "0001_initial"),
+        ("leads", "0001_initial"),
+        ("sequences", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.CharField(max_length=64, primary_key=True, serialize=False, verbose_name='broadcaster')),
-                ('hostname', models.CharField(max_length=255, verbose_name='host')),
-                ('pid', models.PositiveIntegerField(verbose_name='process')),
-                ('devices', models.PositiveIntegerField(default=0, verbose_name='devices')),
-                ('started_at', models.DateTimeField(verbose_name='started')),
-                ('heartbeat_at', models.DateTimeField(db_index=True, verbose_name='heartbeat')),
-                ('stopped_at', models.DateTimeField(blank=True, null=True, verbose_name='stopped')),
+                (
+                    "id",
+                    models.CharField(
+                        max_length=64, primary_key=True, serialize=False, verbose_name="broadcaster"
+                    ),
+                ),
+                ("hostname", models.CharField(max_length=255, verbose_name="host")),
+                ("pid", models.PositiveIntegerField(verbose_name="process")),
+                ("devices", models.PositiveIntegerField(default=0, verbose_name="devices")),
+                ("started_at", models.DateTimeField(verbose_name="started")),
+                ("heartbeat_at", models.DateTimeField(db_index=True, verbose_name="heartbeat")),
+                ("stopped_at", models.DateTimeField(blank=True, null=True, verbose_name="stopped")),
             ],
             options={
-                'verbose_name': 'broadcaster',
-                'verbose_name_plural': 'broadcasters',
-                'db_table': 'broadcast_workers',
-                'ordering': ['-heartbeat_at'],
+                "verbose_name": "broadcaster",
+                "verbose_name_plural": "broadcasters",
+                "db_table": "broadcast_workers",
+                "ordering": ["-heartbeat_at"],
             },
         ),
         migrations.CreateModel(
-            name='BroadcastMessage',
+            name="BroadcastMessage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('recipient_phone', models.CharField(max_length=15, verbose_name='phone')),
-                ('recipient_name', models.CharField(blank=True, max_length=150, verbose_name='name')),
-                ('body', models.TextField(blank=True, verbose_name='text')),
-                ('priority', models.PositiveSmallIntegerField(choices=[(0, 'test'), (10, 'sequence'), (20, 'campaign')], default=20, verbose_name='lane')),
-                ('status', models.CharField(choices=[('pending', 'pending'), ('processing', 'processing'), ('queued', 'queued'), ('sent', 'sent'), ('failed', 'failed'), ('unknown', 'unknown'), ('paused', 'paused'), ('cancelled', 'cancelled'), ('expired', 'expired'), ('skipped', 'skipped')], default='pending', max_length=10, verbose_name='status')),
-                ('skip_reason', models.CharField(blank=True, choices=[('opted_out', 'opted out'), ('no_consent', 'no consent on record'), ('not_on_whatsapp', 'not on WhatsApp'), ('lead_deleted', 'lead was deleted'), ('no_device', 'no device to send from')], max_length=20, verbose_name='left out because')),
-                ('min_delay_seconds', models.PositiveSmallIntegerField(default=0, verbose_name='shortest pause')),
-                ('max_delay_seconds', models.PositiveSmallIntegerField(default=0, verbose_name='longest pause')),
-                ('scheduled_at', models.DateTimeField(verbose_name='scheduled')),
-                ('expires_at', models.DateTimeField(blank=True, null=True, verbose_name='expires')),
-                ('processing_worker_id', models.CharField(blank=True, editable=False, max_length=100, null=True, verbose_name='claimed by')),
-                ('lease_epoch', models.PositiveBigIntegerField(blank=True, editable=False, null=True)),
-                ('processing_started_at', models.DateTimeField(blank=True, null=True, verbose_name='claimed')),
-                ('queued_at', models.DateTimeField(blank=True, null=True, verbose_name='handed over')),
-                ('attempts', models.PositiveSmallIntegerField(default=0, verbose_name='attempts')),
-                ('sent_at', models.DateTimeField(blank=True, null=True, verbose_name='sent')),
-                ('delivered_at', models.DateTimeField(blank=True, null=True, verbose_name='delivered')),
-                ('read_at', models.DateTimeField(blank=True, null=True, verbose_name='read')),
-                ('finished_at', models.DateTimeField(blank=True, null=True, verbose_name='finished')),
-                ('provider_message_id', models.CharField(blank=True, max_length=64, null=True, verbose_name='WhatsApp id')),
-                ('error_code', models.CharField(blank=True, max_length=40, verbose_name='error code')),
-                ('error_message', models.CharField(blank=True, max_length=255, verbose_name='error')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('campaign', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='campaigns.campaign', verbose_name='campaign')),
-                ('device', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='devices.device', verbose_name='device')),
-                ('lead', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='messages', to='leads.lead', verbose_name='lead')),
-                ('sequence', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='sequences.sequence', verbose_name='sequence')),
-                ('sequence_step', models.ForeignKey(blank=True, db_column='sequence_stepid', db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='sequences.sequencestep', verbose_name='step')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("recipient_phone", models.CharField(max_length=15, verbose_name="phone")),
+                (
+                    "recipient_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="name"),
+                ),
+                ("body", models.TextField(blank=True, verbose_name="text")),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "test"), (10, "sequence"), (20, "campaign")],
+                        default=20,
+                        verbose_name="lane",
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("processing", "processing"),
+                            ("queued", "queued"),
+                            ("sent", "sent"),
+                            ("failed", "failed"),
+                            ("unknown", "unknown"),
+                            ("paused", "paused"),
+                            ("cancelled", "cancelled"),
+                            ("expired", "expired"),
+                            ("skipped", "skipped"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "skip_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("opted_out", "opted out"),
+                            ("no_consent", "no consent on record"),
+                            ("not_on_whatsapp", "not on WhatsApp"),
+                            ("lead_deleted", "lead was deleted"),
+                            ("no_device", "no device to send from"),
+                        ],
+                        max_length=20,
+                        verbose_name="left out because",
+                    ),
+                ),
+                (
+                    "min_delay_seconds",
+                    models.PositiveSmallIntegerField(default=0, verbose_name="shortest pause"),
+                ),
+                (
+                    "max_delay_seconds",
+                    models.PositiveSmallIntegerField(default=0, verbose_name="longest pause"),
+                ),
+                ("scheduled_at", models.DateTimeField(verbose_name="scheduled")),
+                ("expires_at", models.DateTimeField(blank=True, null=True, verbose_name="expires")),
+                (
+                    "processing_worker_id",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        max_length=100,
+                        null=True,
+                        verbose_name="claimed by",
+                    ),
+                ),
+                (
+                    "lease_epoch",
+                    models.PositiveBigIntegerField(blank=True, editable=False, null=True),
+                ),
+                (
+                    "processing_started_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="claimed"),
+                ),
+                (
+                    "queued_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="handed over"),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0, verbose_name="attempts")),
+                ("sent_at", models.DateTimeField(blank=True, null=True, verbose_name="sent")),
+                (
+                    "delivered_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="delivered"),
+                ),
+                ("read_at", models.DateTimeField(blank=True, null=True, verbose_name="read")),
+                (
+                    "finished_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="finished"),
+                ),
+                (
+                    "provider_message_id",
+                    models.CharField(
+                        blank=True, max_length=64, null=True, verbose_name="WhatsApp id"
+                    ),
+                ),
+                (
+                    "error_code",
+                    models.CharField(blank=True, max_length=40, verbose_name="error code"),
+                ),
+                (
+                    "error_message",
+                    models.CharField(blank=True, max_length=255, verbose_name="error"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="messages",
+                        to="campaigns.campaign",
+                        verbose_name="campaign",
+                    ),
+                ),
+                (
+                    "device",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="messages",
+                        to="devices.device",
+                        verbose_name="device",
+                    ),
+                ),
+                (
+                    "lead",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="messages",
+                        to="leads.lead",
+                        verbose_name="lead",
+                    ),
+                ),
+                (
+                    "sequence",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="messages",
+                        to="sequences.sequence",
+                        verbose_name="sequence",
+                    ),
+                ),
+                (
+                    "sequence_step",
+                    models.ForeignKey(
+                        blank=True,
+                        db_column="sequence_stepid",
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="messages",
+                        to="sequences.sequencestep",
+                        verbose_name="step",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'message',
-                'verbose_name_plural': 'messages',
-                'db_table': 'broadcast_messages',
-                'ordering': ['-pk'],
-                'permissions': [('settle_broadcastmessage', 'Can settle, retry and reschedule messages')],
-                'indexes': [models.Index(fields=['status', 'device', 'priority', 'scheduled_at'], name='idx_broadcast_optimize'), models.Index(fields=['device', 'provider_message_id'], name='idx_broadcast_receipt'), models.Index(fields=['campaign', 'status'], name='idx_broadcast_campaign'), models.Index(fields=['finished_at', 'status'], name='idx_broadcast_finished')],
-                'constraints': [models.UniqueConstraint(fields=('campaign', 'recipient_phone'), name='unique_campaign_message'), models.UniqueConstraint(fields=('sequence_step', 'recipient_phone'), name='unique_sequence_message')],
+                "verbose_name": "message",
+                "verbose_name_plural": "messages",
+                "db_table": "broadcast_messages",
+                "ordering": ["-pk"],
+                "permissions": [
+                    ("settle_broadcastmessage", "Can settle, retry and reschedule messages")
+                ],
+                "indexes": [
+                    models.Index(
+                        fields=["status", "device", "priority", "scheduled_at"],
+                        name="idx_broadcast_optimize",
+                    ),
+                    models.Index(
+                        fields=["device", "provider_message_id"], name="idx_broadcast_receipt"
+                    ),
+                    models.Index(fields=["campaign", "status"], name="idx_broadcast_campaign"),
+                    models.Index(fields=["finished_at", "status"], name="idx_broadcast_finished"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("campaign", "recipient_phone"), name="unique_campaign_message"
+                    ),
+                    models.UniqueConstraint(
+                        fields=("sequence_step", "recipient_phone"), name="unique_sequence_message"
+                    ),
+                ],
             },
         ),
     ]

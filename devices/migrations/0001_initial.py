@@ -10,79 +10,253 @@ import devices.models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
-                ('phone', models.CharField(blank=True, help_text='With country code, digits only: 60123456789', max_length=15, null=True, unique=True, validators=[django.core.validators.RegexValidator('^[1-9]\\d{6,14}$', 'Digits with country code, no plus.')], verbose_name='phone')),
-                ('transport', models.CharField(choices=[('simulator', 'simulator')], default='simulator', max_length=20, verbose_name='transport')),
-                ('enabled', models.BooleanField(default=True, help_text='A device that is switched off sends nothing.', verbose_name='enabled')),
-                ('status', models.CharField(choices=[('offline', 'offline'), ('online', 'online'), ('restricted', 'restricted'), ('logged_out', 'logged out'), ('banned', 'banned')], default='offline', max_length=10, verbose_name='status')),
-                ('status_reason', models.CharField(blank=True, max_length=255, verbose_name='reason')),
-                ('status_changed_at', models.DateTimeField(blank=True, null=True, verbose_name='since')),
-                ('restricted_until', models.DateTimeField(blank=True, null=True, verbose_name='restricted until')),
-                ('min_delay_seconds', models.PositiveSmallIntegerField(default=5, help_text='Seconds.', validators=[django.core.validators.MinValueValidator(1)], verbose_name='shortest pause')),
-                ('max_delay_seconds', models.PositiveSmallIntegerField(default=15, help_text='Seconds.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(3600)], verbose_name='longest pause')),
-                ('hourly_limit', models.PositiveIntegerField(blank=True, help_text='Empty: as many as the pauses allow.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='messages an hour')),
-                ('daily_limit', models.PositiveIntegerField(blank=True, default=1000, help_text='Empty: as many as the pauses allow.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='messages a day')),
-                ('warmup_started_on', models.DateField(blank=True, help_text='A new number starts with 20 messages a day and doubles every third day.', null=True, verbose_name='warming up since')),
-                ('sends_from', models.TimeField(blank=True, default=datetime.time(8, 0), null=True, verbose_name='sends from')),
-                ('sends_until', models.TimeField(blank=True, default=datetime.time(22, 0), null=True, verbose_name='sends until')),
-                ('timezone', models.CharField(default=devices.models.default_timezone, max_length=64, validators=[devices.models.validate_timezone], verbose_name='time zone')),
-                ('next_send_at', models.DateTimeField(blank=True, null=True, verbose_name='next slot')),
-                ('usage_hour_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('usage_hour_count', models.PositiveIntegerField(default=0, verbose_name='sent this hour')),
-                ('usage_day', models.DateField(blank=True, editable=False, null=True)),
-                ('usage_day_count', models.PositiveIntegerField(default=0, verbose_name='sent today')),
-                ('worker_id', models.CharField(blank=True, db_index=True, max_length=64, verbose_name='broadcaster')),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True, verbose_name='lease until')),
-                ('lease_epoch', models.PositiveBigIntegerField(default=0, verbose_name='lease epoch')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
+                (
+                    "phone",
+                    models.CharField(
+                        blank=True,
+                        help_text="With country code, digits only: 60123456789",
+                        max_length=15,
+                        null=True,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[1-9]\\d{6,14}$", "Digits with country code, no plus."
+                            )
+                        ],
+                        verbose_name="phone",
+                    ),
+                ),
+                (
+                    "transport",
+                    models.CharField(
+                        choices=[("simulator", "simulator")],
+                        default="simulator",
+                        max_length=20,
+                        verbose_name="transport",
+                    ),
+                ),
+                (
+                    "enabled",
+                    models.BooleanField(
+                        default=True,
+                        help_text="A device that is switched off sends nothing.",
+                        verbose_name="enabled",
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("offline", "offline"),
+                            ("online", "online"),
+                            ("restricted", "restricted"),
+                            ("logged_out", "logged out"),
+                            ("banned", "banned"),
+                        ],
+                        default="offline",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "status_reason",
+                    models.CharField(blank=True, max_length=255, verbose_name="reason"),
+                ),
+                (
+                    "status_changed_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="since"),
+                ),
+                (
+                    "restricted_until",
+                    models.DateTimeField(blank=True, null=True, verbose_name="restricted until"),
+                ),
+                (
+                    "min_delay_seconds",
+                    models.PositiveSmallIntegerField(
+                        default=5,
+                        help_text="Seconds.",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="shortest pause",
+                    ),
+                ),
+                (
+                    "max_delay_seconds",
+                    models.PositiveSmallIntegerField(
+                        default=15,
+                        help_text="Seconds.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(3600),
+                        ],
+                        verbose_name="longest pause",
+                    ),
+                ),
+                (
+                    "hourly_limit",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Empty: as many as the pauses allow.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="messages an hour",
+                    ),
+                ),
+                (
+                    "daily_limit",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        default=1000,
+                        help_text="Empty: as many as the pauses allow.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                        verbose_name="messages a day",
+                    ),
+                ),
+                (
+                    "warmup_started_on",
+                    models.DateField(
+                        blank=True,
+                        help_text="A new number starts with 20 messages a day and doubles every third day.",
+                        null=True,
+                        verbose_name="warming up since",
+                    ),
+                ),
+                (
+                    "sends_from",
+                    models.TimeField(
+                        blank=True,
+                        default=datetime.time(8, 0),
+                        null=True,
+                        verbose_name="sends from",
+                    ),
+                ),
+                (
+                    "sends_until",
+                    models.TimeField(
+                        blank=True,
+                        default=datetime.time(22, 0),
+                        null=True,
+                        verbose_name="sends until",
+                    ),
+                ),
+                (
+                    "timezone",
+                    models.CharField(
+                        default=devices.models.default_timezone,
+                        max_length=64,
+                        validators=[devices.models.validate_timezone],
+                        verbose_name="time zone",
+                    ),
+                ),
+                (
+                    "next_send_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="next slot"),
+                ),
+                ("usage_hour_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "usage_hour_count",
+                    models.PositiveIntegerField(default=0, verbose_name="sent this hour"),
+                ),
+                ("usage_day", models.DateField(blank=True, editable=False, null=True)),
+                (
+                    "usage_day_count",
+                    models.PositiveIntegerField(default=0, verbose_name="sent today"),
+                ),
+                (
+                    "worker_id",
+                    models.CharField(
+                        blank=True, db_index=True, max_length=64, verbose_name="broadcaster"
+                    ),
+                ),
+                (
+                    "lease_expires_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="lease until"),
+                ),
+                (
+                    "lease_epoch",
+                    models.PositiveBigIntegerField(default=0, verbose_name="lease epoch"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
             ],
             options={
-                'verbose_name': 'device',
-                'verbose_name_plural': 'devices',
-                'db_table': 'devices',
-                'ordering': ['name'],
+                "verbose_name": "device",
+                "verbose_name_plural": "devices",
+                "db_table": "devices",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='SimulatedMessage',
+            name="SimulatedMessage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('phone', models.CharField(max_length=15, verbose_name='phone')),
-                ('from_device', models.BooleanField(default=True, verbose_name='from the device')),
-                ('key', models.CharField(blank=True, db_index=True, max_length=64, verbose_name='message key')),
-                ('provider_message_id', models.CharField(blank=True, max_length=64)),
-                ('body', models.TextField(verbose_name='text')),
-                ('received_at', models.DateTimeField(auto_now_add=True, verbose_name='received')),
-                ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='simulated_messages', to='devices.device')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("phone", models.CharField(max_length=15, verbose_name="phone")),
+                ("from_device", models.BooleanField(default=True, verbose_name="from the device")),
+                (
+                    "key",
+                    models.CharField(
+                        blank=True, db_index=True, max_length=64, verbose_name="message key"
+                    ),
+                ),
+                ("provider_message_id", models.CharField(blank=True, max_length=64)),
+                ("body", models.TextField(verbose_name="text")),
+                ("received_at", models.DateTimeField(auto_now_add=True, verbose_name="received")),
+                (
+                    "device",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="simulated_messages",
+                        to="devices.device",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'simulated message',
-                'verbose_name_plural': 'simulated messages',
-                'db_table': 'simulator_messages',
-                'ordering': ['received_at', 'pk'],
-                'indexes': [models.Index(fields=['phone', 'received_at'], name='idx_simulator_phone')],
+                "verbose_name": "simulated message",
+                "verbose_name_plural": "simulated messages",
+                "db_table": "simulator_messages",
+                "ordering": ["received_at", "pk"],
+                "indexes": [
+                    models.Index(fields=["phone", "received_at"], name="idx_simulator_phone")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='SimulatedSession',
+            name="SimulatedSession",
             fields=[
-                ('device', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='simulated_session', serialize=False, to='devices.device')),
-                ('token', models.CharField(max_length=32)),
-                ('messages', models.PositiveIntegerField(default=0)),
+                (
+                    "device",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="simulated_session",
+                        serialize=False,
+                        to="devices.device",
+                    ),
+                ),
+                ("token", models.CharField(max_length=32)),
+                ("messages", models.PositiveIntegerField(default=0)),
             ],
             options={
-                'db_table': 'simulator_sessions',
+                "db_table": "simulator_sessions",
             },
         ),
     ]

@@ -6,69 +6,162 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('devices', '0001_initial'),
+        ("devices", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Niche',
+            name="Niche",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
             ],
             options={
-                'verbose_name': 'niche',
-                'verbose_name_plural': 'niches',
-                'db_table': 'niches',
-                'ordering': ['name'],
-                'abstract': False,
+                "verbose_name": "niche",
+                "verbose_name_plural": "niches",
+                "db_table": "niches",
+                "ordering": ["name"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Trigger',
+            name="Trigger",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
             ],
             options={
-                'verbose_name': 'trigger',
-                'verbose_name_plural': 'triggers',
-                'db_table': 'triggers',
-                'ordering': ['name'],
-                'abstract': False,
+                "verbose_name": "trigger",
+                "verbose_name_plural": "triggers",
+                "db_table": "triggers",
+                "ordering": ["name"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Lead',
+            name="Lead",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('phone', models.CharField(help_text='With country code, digits only: 60123456789', max_length=15, unique=True, validators=[django.core.validators.RegexValidator('^[1-9]\\d{6,14}$', 'Digits with country code, no plus.')], verbose_name='phone')),
-                ('name', models.CharField(blank=True, max_length=150, verbose_name='name')),
-                ('status', models.CharField(choices=[('prospect', 'prospect'), ('customer', 'customer')], db_index=True, default='prospect', max_length=10, verbose_name='status')),
-                ('source', models.CharField(blank=True, max_length=255, verbose_name='source')),
-                ('timezone', models.CharField(blank=True, max_length=64, verbose_name='time zone')),
-                ('consented_at', models.DateTimeField(blank=True, null=True, verbose_name='consented')),
-                ('consent_source', models.CharField(blank=True, max_length=255, verbose_name='where they consented')),
-                ('opted_out_at', models.DateTimeField(blank=True, null=True, verbose_name='opted out')),
-                ('opt_out_source', models.CharField(blank=True, max_length=255, verbose_name='how they opted out')),
-                ('not_on_whatsapp_at', models.DateTimeField(blank=True, help_text='When WhatsApp last said that it does not know this number.', null=True, verbose_name='not on WhatsApp')),
-                ('last_replied_at', models.DateTimeField(blank=True, null=True, verbose_name='last reply')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated')),
-                ('device', models.ForeignKey(blank=True, help_text='The device that writes to this lead. Set by the first message sent.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='leads', to='devices.device', verbose_name='device')),
-                ('niches', models.ManyToManyField(blank=True, db_table='lead_niches', related_name='leads', to='leads.niche', verbose_name='niches')),
-                ('triggers', models.ManyToManyField(blank=True, db_table='lead_triggers', related_name='leads', to='leads.trigger', verbose_name='triggers')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "phone",
+                    models.CharField(
+                        help_text="With country code, digits only: 60123456789",
+                        max_length=15,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[1-9]\\d{6,14}$", "Digits with country code, no plus."
+                            )
+                        ],
+                        verbose_name="phone",
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=150, verbose_name="name")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("prospect", "prospect"), ("customer", "customer")],
+                        db_index=True,
+                        default="prospect",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                ("source", models.CharField(blank=True, max_length=255, verbose_name="source")),
+                ("timezone", models.CharField(blank=True, max_length=64, verbose_name="time zone")),
+                (
+                    "consented_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="consented"),
+                ),
+                (
+                    "consent_source",
+                    models.CharField(
+                        blank=True, max_length=255, verbose_name="where they consented"
+                    ),
+                ),
+                (
+                    "opted_out_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="opted out"),
+                ),
+                (
+                    "opt_out_source",
+                    models.CharField(blank=True, max_length=255, verbose_name="how they opted out"),
+                ),
+                (
+                    "not_on_whatsapp_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When WhatsApp last said that it does not know this number.",
+                        null=True,
+                        verbose_name="not on WhatsApp",
+                    ),
+                ),
+                (
+                    "last_replied_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last reply"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="updated")),
+                (
+                    "device",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The device that writes to this lead. Set by the first message sent.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="leads",
+                        to="devices.device",
+                        verbose_name="device",
+                    ),
+                ),
+                (
+                    "niches",
+                    models.ManyToManyField(
+                        blank=True,
+                        db_table="lead_niches",
+                        related_name="leads",
+                        to="leads.niche",
+                        verbose_name="niches",
+                    ),
+                ),
+                (
+                    "triggers",
+                    models.ManyToManyField(
+                        blank=True,
+                        db_table="lead_triggers",
+                        related_name="leads",
+                        to="leads.trigger",
+                        verbose_name="triggers",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'lead',
-                'verbose_name_plural': 'leads',
-                'db_table': 'leads',
-                'ordering': ['-pk'],
-                'permissions': [('import_lead', 'Can import leads'), ('opt_out_lead', 'Can opt leads out')],
+                "verbose_name": "lead",
+                "verbose_name_plural": "leads",
+                "db_table": "leads",
+                "ordering": ["-pk"],
+                "permissions": [
+                    ("import_lead", "Can import leads"),
+                    ("opt_out_lead", "Can opt leads out"),
+                ],
             },
         ),
     ]

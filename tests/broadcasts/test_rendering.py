@@ -20,9 +20,7 @@ pytestmark = pytest.mark.django_db
     ],
 )
 def test_placeholders_are_filled_and_everything_else_is_left_alone(body: str, text: str) -> None:
-    lead = LeadFactory(
-        name="Siti Nurhaliza", phone="60123456789", niches=["VITAC", "EXSTART"]
-    )
+    lead = LeadFactory(name="Siti Nurhaliza", phone="60123456789", niches=["VITAC", "EXSTART"])
 
     assert render(body, lead) == text
 

@@ -118,7 +118,7 @@ def test_the_list_is_narrowed(
 
 def test_the_list_can_show_a_day_and_what_is_being_sent(viewer_client: Client) -> None:
     """The overview's figures link here: a link must show the rows that its figure counts."""
-    noon = timezone.make_aware(datetime(2026, 11, 23, 12))
+    noon = datetime(2026, 11, 23, 12, tzinfo=timezone.get_default_timezone())
     today = BroadcastMessageFactory(status="sent", finished_at=noon)
     BroadcastMessageFactory(status="sent", finished_at=noon - timedelta(days=1))
     claimed = BroadcastMessageFactory(status="processing")

@@ -8,6 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from campaigns.models import Campaign
 from tests.factories import CampaignFactory, DeviceFactory, LeadFactory, NicheFactory
@@ -210,6 +211,17 @@ def draft() -> Campaign:
     LeadFactory.create_batch(2)
     LeadFactory(opted_out=True)
     return CampaignFactory()
+
+
+def test_pressing_send_asks_the_scheduler_at_once_and_only_once(
+    operator_client: Client, draft: Campaign
+) -> None:
+    for _ in range(2):  # a double click
+        operator_client.post(url("review", draft), {"expected": "2"})
+
+    draft.refresh_from_db()
+    assert draft.status == "scheduled"
+    assert [task.func() for task in OrmQ.objects.all()] == ["campaigns.tasks.process_campaigns"]
 
 
 def test_the_review_says_how_many_and_asks(operator_client: Client, draft: Campaign) -> None:

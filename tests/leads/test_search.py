@@ -9,7 +9,17 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize(
-    "text", ["012-345", "0123456789", "+60 12", "60123", "0060 12-3", "６０１２", "siti", "NURHALIZA"]
+    "text",
+    [
+        "012-345",
+        "0123456789",
+        "+60 12",
+        "60123",
+        "0060 12-3",
+        "\uff16\uff10\uff11\uff12",
+        "siti",
+        "NURHALIZA",
+    ],
 )
 def test_a_lead_is_found_by_how_its_number_begins_or_by_its_name(text: str) -> None:
     lead = LeadFactory(phone="60123456789", name="Siti Nurhaliza")
