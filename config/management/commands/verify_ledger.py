@@ -10,6 +10,9 @@ from config import ledger
 from leads.models import SkipReason
 
 
+NEWEST = 5  # so many campaigns are named when none is asked about
+
+
 class Command(BaseCommand):
     help = (
         "Checks every promise about messages on the live database, and what simulated phones "
@@ -23,8 +26,9 @@ class Command(BaseCommand):
         chosen = self._campaign(campaign) if campaign else None
         reception = ledger.reception(chosen)
         self._print_reception(reception)
-        if chosen:
-            self._print_audience(chosen)
+        newest = Campaign.objects.filter(fanned_out_at__isnull=False)[:NEWEST]
+        for each in [chosen] if chosen else newest:
+            self._print_audience(each)
         broken = list(ledger.violations(chosen))
         for violation in broken:
             self.stdout.write(self.style.ERROR(f"BROKEN  {violation.rule}: {violation.count}"))
@@ -50,12 +54,13 @@ class Command(BaseCommand):
         self.stdout.write(f"{'together':<12}{recorded:>10,}{received:>20,}")
 
     def _print_audience(self, campaign: Campaign) -> None:
+        counts = {status: count for status, count in campaign.counts().items() if count}
+        parts = " + ".join(f"{count:,} {status}" for status, count in counts.items())
+        self.stdout.write(f"{campaign}: an audience of {campaign.audience_size or 0:,} = {parts}")
         skipped = campaign.messages.filter(status="skipped").order_by()
         for reason in SkipReason:
             if count := skipped.filter(skip_reason=reason).count():
-                self.stdout.write(f"{'left out':<12}{count:>10,}  {reason.label}")
-        total = campaign.messages.count()
-        self.stdout.write(f"{'audience':<12}{campaign.audience_size or 0:>10,}  {total:,} messages")
+                self.stdout.write(f"  left out: {count:,} {reason.label}")
 
     def _print_differences(self, reception: ledger.Reception) -> bool:
         wrong = False
