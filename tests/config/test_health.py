@@ -65,7 +65,7 @@ def test_a_missing_scheduler_is_told_and_the_pages_stay_up(client: Client) -> No
 
     assert answer.status_code == 200
     assert answer.json()["working"] is False
-    assert answer.json()["scheduler"] == "4 schedules are late: run manage.py qcluster"
+    assert answer.json()["scheduler"] == "5 schedules are late: run manage.py qcluster"
 
 
 @pytest.mark.django_db
