@@ -73,9 +73,7 @@ class Command(BaseCommand):
 
     def make_login(self, password: str | None) -> User:
         """Returns the user `demo`, an Operator. Sets a password if it is new, or one is given."""
-        user, is_new = User.objects.get_or_create(
-            username="demo", defaults={"is_staff": True}
-        )
+        user, is_new = User.objects.get_or_create(username="demo", defaults={"is_staff": True})
         if is_new and not password:
             password = secrets.token_urlsafe(9)
             self.stdout.write(f"Login: demo, password: {password}")

@@ -9,7 +9,6 @@ from campaigns.models import Campaign
 from config import ledger
 from leads.models import SkipReason
 
-
 NEWEST = 5  # so many campaigns are named when none is asked about
 
 
