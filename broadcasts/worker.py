@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from django.db import DatabaseError, InterfaceError, connection
 
 from broadcasts import inbound, outcomes, pacing
-from broadcasts.leases import Lease, Leases
+from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import RELEASED
@@ -206,13 +206,14 @@ class Broadcaster:
         return self.supervisor is not None and self.supervisor != os.getppid()
 
     def _is_drained(self) -> bool:
-        """Whether nothing was left to send for the length of a few looks."""
+        """Whether nothing was left to send for so long that the transports have been asked about
+        what a crash left unknown, which may have to be sent after all."""
         sending = Device.objects.usable().values("pk")
         if BroadcastMessage.objects.open().filter(device_id__in=sending).exists():
             self._drained_since = math.inf
         else:
             self._drained_since = min(self._drained_since, time.monotonic())
-        return time.monotonic() - self._drained_since > IDLE_SECONDS
+        return time.monotonic() - self._drained_since > 1.5 * LOOK_AROUND_SECONDS
 
     def _finish(self) -> None:
         """Waits for what is on the wire, releases the rest, gives the devices back."""
