@@ -69,7 +69,7 @@ def claim(
     """Claims the next message of each of these devices, where one is due and none else got it.
 
     Only for devices that `worker_id` holds a lease on, that are online and whose pause is over,
-    all by the database's clock. Returns the claimed messages with their leads.
+    all by the database's clock. Returns the claimed messages with their leads and devices.
     """
     heads = _heads(model, worker_id, device_ids)
     if not heads:
@@ -86,7 +86,7 @@ def claim(
         connection.close_if_unusable_or_obsolete()
     claimed = list(
         model.objects.filter(pk__in=heads, processing_worker_id=token)
-        .select_related("lead")
+        .select_related("lead", "device")
         .order_by("pk")
     )
     if claimed:

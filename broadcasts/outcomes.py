@@ -170,12 +170,25 @@ def _record_refused(results: Sequence[Sent]) -> int:
             leads = [r.message.lead_id for r in results if r.message.lead_id]
             _update(Lead.objects.filter(pk__in=sorted(leads)), not_on_whatsapp_at=Now())
         return _update(_mine(results), **failed)
-    recorded = _update(_mine(results).filter(attempts__gte=MAX_ATTEMPTS), **failed)
-    for attempt, seconds in enumerate(BACKOFF_SECONDS, start=1):
-        wait = max(timedelta(seconds=seconds), outcome.retry_after)
-        again = _mine(results).filter(attempts=attempt)
-        recorded += _update(again, **RELEASED | _error(outcome), scheduled_at=Now() + wait)
+    spent = [r for r in results if _attempt(r) >= MAX_ATTEMPTS]
+    again = [r for r in results if _attempt(r) < MAX_ATTEMPTS]
+    recorded = _update(_mine(spent), **failed) if spent else 0
+    if again:
+        due = (When(pk=r.message.pk, then=Now() + _backoff(r, outcome.retry_after)) for r in again)
+        values = RELEASED | _error(outcome) | {"scheduled_at": Case(*due)}
+        recorded += _update(_mine(again), **values)
     return recorded
+
+
+def _attempt(result: Sent) -> int:
+    """Which attempt this was: the message was read when it was claimed, before it counted."""
+    return result.message.attempts + 1
+
+
+def _backoff(result: Sent, asked_for: timedelta) -> timedelta:
+    seconds = BACKOFF_SECONDS[_attempt(result) - 1]
+    speed = result.message.device.speed if result.message.device else 1.0
+    return max(timedelta(seconds=seconds / speed), asked_for)
 
 
 def _record_unknown(results: Sequence[Sent]) -> int:
