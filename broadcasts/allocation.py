@@ -4,10 +4,10 @@ that says so beforehand, so the two agree."""
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 from django.db.models import Count
 
@@ -41,22 +41,35 @@ class Allocation:
         max_delay_seconds: int = 0,
     ) -> None:
         devices = list(devices)
-        waiting = dict(
-            BroadcastMessage.objects.open()
-            .filter(device_id__in=[device.pk for device in devices], priority__lte=priority)
-            .order_by()
-            .values_list("device_id")
-            .annotate(Count("pk"))
-        )
+        waiting = self._waiting(devices, priority)
         self._lines: dict[int, _Line] = {}
         for device in devices:
             pace = pacing.Pace.of(device)
+            slot, begins_at = pacing.Slot.of(device), starts_at
+            for count, shortest, longest in waiting.get(device.pk, ()):
+                gap = sum(pacing.gap_bounds(pace, shortest, longest)) / 2
+                slot, begins_at = pacing.play(pace, slot, begins_at, gap, count)
             gap = sum(pacing.gap_bounds(pace, min_delay_seconds, max_delay_seconds)) / 2
-            times = pacing.plan(pace, pacing.Slot.of(device), starts_at, gap)
-            times = islice(times, waiting.get(device.pk, 0), None)
+            times = pacing.plan(pace, slot, begins_at, gap)
             self._lines[device.pk] = _Line(device, times, next(times))
         self._free_first = [(line.next_at, pk) for pk, line in self._lines.items()]
         heapq.heapify(self._free_first)
+
+    def _waiting(
+        self, devices: list[Device], priority: int
+    ) -> dict[int, list[tuple[int, int, int]]]:
+        """Returns {device id: [(how many, shortest pause, longest pause)]} of what goes before."""
+        rows = (
+            BroadcastMessage.objects.open()
+            .filter(device_id__in=[device.pk for device in devices], priority__lte=priority)
+            .order_by()
+            .values_list("device_id", "min_delay_seconds", "max_delay_seconds")
+            .annotate(Count("pk"))
+        )
+        waiting: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        for device_id, shortest, longest, count in rows:
+            waiting[device_id or 0].append((count, shortest, longest))
+        return waiting
 
     def __bool__(self) -> bool:
         return bool(self._lines)

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # pause: the rows themselves are moved afterwards.
 HELD = """
     EXISTS (SELECT 1 FROM {campaigns} c
-             WHERE c.id = m.campaign_id AND c.status NOT IN ('sending', 'finished'))
+             WHERE c.id = m.campaign_id AND c.status NOT IN ('queuing', 'sending', 'finished'))
     OR EXISTS (SELECT 1 FROM {sequences} s WHERE s.id = m.sequence_id AND s.status <> 'active')
 """
 

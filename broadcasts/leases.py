@@ -14,7 +14,7 @@ from django.conf import settings
 
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage, Worker
-from broadcasts.outcomes import settle_interrupted
+from broadcasts.outcomes import settle_unknown
 from devices.models import Device
 from devices.transports import transport
 from devices.transports.base import Event, Session
@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 2.0
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
+
+
+def clock() -> float:
+    """Seconds that also pass while the process is stopped or the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(slots=True)
@@ -61,14 +66,14 @@ class Leases:
         return {pk: lease.epoch for pk, lease in self.held.items()}
 
     def are_safe(self) -> bool:
-        """Whether the leases are fresh enough to send. Measured by this host's monotonic clock,
-        which counts on while the process is stopped."""
+        """Whether the leases are fresh enough to send. Measured by this host's own clock, which
+        counts on while the process is stopped."""
         safe_seconds: float = settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
-        return time.monotonic() < self._renewed_at + safe_seconds
+        return clock() < self._renewed_at + safe_seconds
 
     def now(self) -> datetime:
         """The database's time, as last heard."""
-        return datetime.fromtimestamp(time.monotonic() + self._clock_offset, tz=UTC)
+        return datetime.fromtimestamp(clock() + self._clock_offset, tz=UTC)
 
     def keep(self) -> None:
         """Renews what is held, gives up what is another's share, takes what is free."""
@@ -81,14 +86,14 @@ class Leases:
 
     def renew_in_time(self) -> None:
         """Renews what is held when a heartbeat is due."""
-        if time.monotonic() >= self._renewed_at + settings.HEARTBEAT_SECONDS:
+        if clock() >= self._renewed_at + settings.HEARTBEAT_SECONDS:
             self._renew()
 
     def _renew(self) -> None:
-        asked_at = time.monotonic()
+        asked_at = clock()
         kept = Device.objects.renew_leases(self.epochs, self.worker_id)
         database_time = Worker.objects.beat(self.worker_id, devices=len(kept))
-        self._clock_offset = database_time.timestamp() - time.monotonic()
+        self._clock_offset = database_time.timestamp() - clock()
         self._renewed_at = asked_at
         for pk in set(self.held) - kept:
             logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
@@ -102,10 +107,13 @@ class Leases:
                 continue
             lease.device, lease.pace = device, pacing.Pace.of(device)
             over = device.restricted_until and device.restricted_until <= self.now()
-            if device.status == Device.Status.RESTRICTED and over and lease.connected:
+            if device.status in Device.BLOCKED and over and lease.connected:
                 device.change_status(Device.Status.ONLINE)
-            if lease.connected:
-                settle_interrupted(pk, lease.session, in_flight=lease.in_flight)
+        connected = {pk: lease for pk, lease in self.held.items() if lease.connected}
+        settle_unknown(
+            {pk: lease.session for pk, lease in connected.items()},
+            in_flight=[m for lease in connected.values() if (m := lease.in_flight)],
+        )
 
     def _share(self) -> None:
         usable = set(Device.objects.usable().values_list("pk", flat=True))
@@ -116,18 +124,34 @@ class Leases:
         share = min(math.ceil(len(usable) / alive), self.capacity)
         surplus = max(len(self.held) - share, 0)
         self.give_back([pk for pk in idle if pk in self.held][:surplus])
-        if (room := share - len(self.held)) > 0:
-            self._take(room)
+        free = self._free_devices()
+        if not free:
+            return
+        busy = BroadcastMessage.objects.devices_with_work([*free, *self.held])
+        room = share - len(self.held)
+        if room <= 0:
+            # More devices than broadcasters may hold: who has nothing to send makes way.
+            waiting = [pk for pk in free if pk in busy]
+            bored = [pk for pk in idle if pk in self.held and pk not in busy]
+            self.give_back(bored[: len(waiting)])
+            free, room = waiting, min(len(bored), len(waiting))
+        self._take(sorted(free, key=lambda pk: pk not in busy)[:room])
 
-    def _take(self, room: int) -> None:
+    def _free_devices(self) -> list[int]:
+        """Devices without a holder, in random order: broadcasters that start together do not race
+        for the same ones. Never one that is held here, even if its lease looks run out (the
+        database's clock may have been set): it would get a second session beside the first."""
         now = time.monotonic()
         free = [
             pk
             for pk in Device.objects.usable().free().values_list("pk", flat=True)
-            if self._avoid_until.get(pk, 0) <= now
+            if pk not in self.held and self._avoid_until.get(pk, 0) <= now
         ]
-        random.shuffle(free)  # so that broadcasters that start together do not race for the same
-        taken = Device.objects.take_leases(free[:room], self.worker_id)
+        random.shuffle(free)
+        return free
+
+    def _take(self, ids: list[int]) -> None:
+        taken = Device.objects.take_leases(ids, self.worker_id) if ids else {}
         if not taken:
             return
         # What the former holder had not let go of: back to pending, or unknown.
@@ -166,4 +190,7 @@ class Leases:
         Device.objects.release_leases(epochs, self.worker_id)
 
     def _close(self, pk: int) -> None:
-        self.held.pop(pk).session.close()
+        try:
+            self.held.pop(pk).session.close()
+        except Exception:  # one account's trouble must not end the others' sessions
+            logger.exception("Device %s: the session could not be closed", pk)

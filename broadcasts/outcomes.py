@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,7 @@ def record(results: Sequence[Sent]) -> None:
 def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, Receipt]]:
     """Writes (device id, receipt) pairs down; returns those that match no message (yet).
 
-    A receipt also settles a message whose outcome was unknown: it arrived.
+    A receipt also settles a message whose outcome was unknown, where the transport knew its id.
     """
     rows = BroadcastMessage.objects.filter(
         device_id__in={device_id for device_id, _ in receipts},
@@ -111,36 +111,47 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
     ]
 
 
-def settle_interrupted(
-    device_id: int, session: Session, *, in_flight: BroadcastMessage | None = None
+def settle_unknown(
+    sessions: Mapping[int, Session], *, in_flight: Sequence[BroadcastMessage] = ()
 ) -> int:
-    """Asks the transport about messages that a crash left unknown; returns how many it settled.
+    """Asks the transports {device id: session} about messages whose outcome got lost within the
+    last hour; returns how many they settled.
 
-    `in_flight` is what this very session is sending: declared unknown because it takes too long,
-    it may still leave, so that "not sent" would not be the last word.
+    `in_flight` is what these very sessions are sending: declared unknown because it takes too
+    long, it may still leave, so that "not sent" would not be the last word.
     """
-    interrupted = BroadcastMessage.objects.filter(
-        device_id=device_id, status="unknown", error_code="interrupted"
-    )
-    if in_flight:
-        interrupted = interrupted.exclude(pk=in_flight.pk)
+    unknown = BroadcastMessage.objects.filter(
+        device_id__in=sorted(sessions),
+        status="unknown",
+        finished_at__gt=Now() - timedelta(hours=1),
+    ).exclude(pk__in=[message.pk for message in in_flight])
     settled = 0
-    for message in interrupted.filter(finished_at__gt=Now() - timedelta(hours=1))[:100]:
-        row = interrupted.filter(
-            pk=message.pk, processing_worker_id=message.processing_worker_id
-        ).order_by()
-        match session.recall(message.key):
+    for message in unknown.order_by("pk")[:200]:
+        try:
+            memory = sessions[message.device_id or 0].recall(message.key)
+        except Exception:  # one account's trouble must not end the others' sessions
+            logger.exception("Message %s: the transport could not be asked", message.pk)
+            continue
+        row = BroadcastMessage.objects.filter(
+            pk=message.pk,
+            status="unknown",
+            processing_worker_id=message.processing_worker_id,
+        )
+        match memory:
             case Accepted(provider_message_id):
-                settled += _update(row, provider_message_id=provider_message_id, **_sent_values())
-            case NotSent():
+                values = {"provider_message_id": provider_message_id[:64]} | _sent_values()
+                settled += _update(row, **values)
+            case NotSent() if message.error_code == "interrupted":
+                # Nobody holds the session any more that was to send it. What a live session is
+                # unsure of may still be on its way, whatever the record says.
                 settled += _update(row, **RELEASED, error_code="", error_message="")
     if settled:
-        logger.info("Device %s: the transport settled %d unknown messages", device_id, settled)
+        logger.info("The transports settled %d unknown messages", settled)
     return settled
 
 
 def _record_accepted(results: Sequence[Sent]) -> int:
-    ids = {r.message.pk: r.outcome.provider_message_id for r in results}  # type: ignore[union-attr]
+    ids = {r.message.pk: r.outcome.provider_message_id[:64] for r in results}  # type: ignore[union-attr]
     recorded = _update(
         _mine(results),
         provider_message_id=Case(*(When(pk=pk, then=Value(ids[pk])) for pk in sorted(ids))),
@@ -194,7 +205,10 @@ def _backoff(result: Sent, asked_for: timedelta) -> timedelta:
 def _record_unknown(results: Sequence[Sent]) -> int:
     outcome = results[0].outcome
     assert isinstance(outcome, Unknown)
-    return _update(_mine(results), status="unknown", finished_at=Now(), **_error(outcome))
+    values = {"status": "unknown", "finished_at": Now()} | _error(outcome)
+    if outcome.provider_message_id:  # by which a receipt will find it
+        values["provider_message_id"] = outcome.provider_message_id[:64]
+    return _update(_mine(results), **values)
 
 
 def _record_blocked(results: Sequence[Sent]) -> int:

@@ -133,6 +133,51 @@ def plan(pace: Pace, slot: Slot, start: datetime, gap_seconds: float) -> Iterato
         slot = after_send(pace, slot, moment, gap_seconds)
 
 
+def play(
+    pace: Pace, slot: Slot, start: datetime, gap_seconds: float, count: int
+) -> tuple[Slot, datetime]:
+    """Returns the slot, and from when on the next may leave, after so many messages."""
+    moment = start
+    for _ in range(count):
+        moment = earliest(pace, slot, moment)
+        slot = after_send(pace, slot, moment, gap_seconds)
+    return slot, moment
+
+
+def deadline(pace: Pace, expected_at: datetime, allowance: timedelta) -> datetime:
+    """Returns by when a message expected to leave then has to have left, or is too late.
+
+    The allowance counts only while the device may send: a message that slips past closing time,
+    or past the day's cap, is not late but tomorrow's.
+    """
+    moment, left = expected_at, allowance
+    while True:
+        closes_at = _closing_after(pace, moment)
+        if closes_at is None or moment + left <= closes_at:
+            moment += left
+            break
+        left -= closes_at - moment
+        moment = _after_opening(pace, closes_at)
+    day = expected_at.astimezone(pace.zone).date()
+    if pace.limit_on(day) is None:
+        return moment
+    tomorrow = _after_opening(pace, _midnight(day + timedelta(days=1), pace.zone))
+    return max(moment, tomorrow + allowance)
+
+
+def _closing_after(pace: Pace, moment: datetime) -> datetime | None:
+    """Returns when the sending hours end that `moment` lies in; None where there are none."""
+    if pace.sends_from is None or pace.sends_until is None:
+        return None
+    local = moment.astimezone(pace.zone)
+    closes = local.replace(
+        hour=pace.sends_until.hour, minute=pace.sends_until.minute, second=0, microsecond=0
+    )
+    if closes <= local:
+        closes += timedelta(days=1)
+    return closes.astimezone(UTC)
+
+
 def _after_opening(pace: Pace, moment: datetime) -> datetime:
     """Returns `moment`, or when the sending hours that it is outside of begin next."""
     if pace.sends_from is None or pace.sends_until is None:

@@ -45,6 +45,27 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         """Messages that will still go somewhere by themselves."""
         return self.filter(status__in=self.model.OPEN)
 
+    def devices_with_work(self, ids: Iterable[int]) -> set[int]:
+        """Returns those of these devices that have a message which is due."""
+        due = self.model.objects.filter(
+            device=OuterRef("pk"), status="pending", scheduled_at__lte=Now()
+        )
+        devices = Device.objects.filter(Exists(due), pk__in=sorted(ids))
+        return set(devices.order_by().values_list("pk", flat=True))
+
+    def leaving(self) -> Self:
+        """Open messages that a broadcaster will send without anybody's help."""
+        claimable = (
+            Q(status="pending")
+            & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
+            & (
+                Q(campaign__isnull=True)
+                | Q(campaign__status__in=["queuing", "sending", "finished"])
+            )
+            & (Q(sequence__isnull=True) | Q(sequence__status="active"))
+        )
+        return self.filter(claimable | Q(status__in=["processing", "queued"]))
+
     def stuck(self, older_than: timedelta | None = None) -> Self:
         """Claimed messages whose owner is dead, or that are claimed for longer than this.
 
@@ -102,17 +123,20 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     # What operators and the clock do
 
-    def cancel(self, guard: Q = ANY) -> int:
+    def cancel(self, guard: Q = ANY, *, limit: int | None = None) -> int:
         """Cancels what has not begun; returns how many messages."""
-        return self.move(["pending", "paused"], "cancelled", guard, finished_at=Now())
+        return self.move(["pending", "paused"], "cancelled", guard, limit=limit, finished_at=Now())
 
-    def hold(self, guard: Q = ANY) -> int:
+    def hold(self, guard: Q = ANY, *, limit: int | None = None) -> int:
         """Takes waiting messages out of the hot part of the queue; returns how many."""
-        return self.move(["pending"], "paused", guard)
+        return self.move(["pending"], "paused", guard, limit=limit)
 
-    def unhold(self, guard: Q = ANY, *, paused_for: timedelta = timedelta()) -> int:
+    def unhold(
+        self, guard: Q = ANY, *, paused_for: timedelta = timedelta(), limit: int | None = None
+    ) -> int:
         """Puts held messages back; the time they were held does not count against them."""
-        return self.move(["paused"], "pending", guard, expires_at=F("expires_at") + paused_for)
+        later = F("expires_at") + paused_for
+        return self.move(["paused"], "pending", guard, limit=limit, expires_at=later)
 
     def expire(self) -> int:
         """Ends what is later than its recovery window; returns how many messages."""
@@ -121,11 +145,11 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     def reschedule_expired(self) -> int:
         """Puts expired messages back in the queue, with a new recovery window."""
-        return self.move(["expired"], **_anew())
+        return self.move(["expired"], guard=self._not_cancelled(), **_anew())
 
     def retry_failed(self) -> int:
         """Tries failed messages again: nothing of them was ever sent. Returns how many."""
-        return self.move(["failed"], **_anew())
+        return self.move(["failed"], guard=self._not_cancelled(), **_anew())
 
     def settle_as_sent(self) -> int:
         """Takes the operator's word that unknown messages arrived; returns how many."""
@@ -135,19 +159,37 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     def settle_as_not_sent(self) -> int:
         """Takes the operator's word that unknown messages did not arrive: sends them again."""
-        return self.move(["unknown"], **_anew())
+        return self.move(["unknown"], guard=self._not_cancelled(), **_anew())
 
-    def move(self, expected: Sequence[str], status: str, guard: Q = ANY, **values: Any) -> int:
+    def _not_cancelled(self) -> Q:
+        """Of a cancelled campaign nothing starts over: it would only lose what it ended as."""
+        campaigns = self.model._meta.get_field("campaign").related_model
+        cancelled = campaigns._default_manager.filter(
+            pk=OuterRef("campaign_id"), status="cancelled"
+        )
+        return ~Q(Exists(cancelled))
+
+    def move(
+        self,
+        expected: Sequence[str],
+        status: str,
+        guard: Q = ANY,
+        *,
+        limit: int | None = None,
+        **values: Any,
+    ) -> int:
         """Changes the status of those of these rows that have one of the expected ones.
 
         Reads keys, then updates by key in chunks: a range UPDATE by status is what deadlocks with
-        claims. `guard` is checked again in the UPDATE itself. Returns how many rows changed.
+        claims. `guard` is checked in the UPDATE itself. Returns how many rows changed; `limit`,
+        rounded up to a chunk, bounds it where a person waits.
         """
         moved = 0
         # Not in the order of their keys: MySQL would walk the whole table for it. What was moved
         # is no candidate any more; a chunk that somebody else moved first ends the loop.
-        candidates = self.filter(status__in=expected).order_by().values_list("pk", flat=True)
-        while ids := sorted(candidates[:CHUNK]):
+        rows = self.filter(guard, status__in=expected).order_by()
+        candidates = rows.values_list("pk", flat=True)
+        while (limit is None or moved < limit) and (ids := sorted(candidates[:CHUNK])):
             rows = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
             changed = _update(rows, status=status, **values)
             moved += changed

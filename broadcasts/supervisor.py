@@ -45,17 +45,16 @@ class Supervisor:
             process.wait()
 
     def _restart_the_dead(self) -> None:
-        for index, process in enumerate(list(self.processes)):
-            code = process.poll()
-            if code is None:
-                continue
-            if code == 0:
-                self.processes.remove(process)
-                continue
-            logger.error("Worker process %d died with %d, starting another", process.pid, code)
-            time.sleep(RESTART_SECONDS)
-            if not self.stopping:
-                self.processes[index] = self._start()
+        dead = [process for process in self.processes if process.poll()]
+        # One that ended well (code 0) has drained its part and is not replaced.
+        self.processes = [process for process in self.processes if process.poll() is None]
+        if not dead:
+            return
+        for process in dead:
+            logger.error("Worker process %d died with %d", process.pid, process.returncode)
+        time.sleep(RESTART_SECONDS)
+        if not self.stopping:
+            self.processes += [self._start() for _ in dead]
 
     def _start(self) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C goes to the supervisor alone, which passes it on once.

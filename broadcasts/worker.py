@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from broadcasts import inbound, outcomes, pacing
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases
@@ -27,7 +27,7 @@ from broadcasts.outcomes import Sent
 from broadcasts.queryset import RELEASED
 from devices.models import Device
 from devices.transports.base import Event, OutgoingMessage, Refused, Unknown
-from leads.models import SkipReason
+from leads.models import Lead, SkipReason
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,9 @@ class Broadcaster:
         self.stopping = False
         self._inbox: queue.SimpleQueue[Sent | tuple[int, Event]] = queue.SimpleQueue()
         self._unrecorded: list[Sent] = []
+        # By the claim's token: what was given to a transport and has not been recorded yet,
+        # whatever became of its device's lease in the meantime.
+        self._on_wire: dict[str, BroadcastMessage] = {}
         self._events: list[tuple[int, Event]] = []
         self._receipts = inbound.Receipts()
         self._leases = Leases(self.id, capacity=capacity, report=self._reported)
@@ -66,8 +69,8 @@ class Broadcaster:
         logger.info("Worker %s started", self.id)
         while not self.stopping and not self._is_orphaned():
             self._survive(self.turn)
-            if self.drain and self._is_drained():
-                break
+            if self.drain:
+                self._survive(self._look_for_the_end)
             self._wait()
         self._finish()
 
@@ -108,6 +111,7 @@ class Broadcaster:
             lease = self._leases.held[message.device_id or 0]
             lease.slot = slots[lease.device.pk]
             lease.in_flight = message
+            self._on_wire[message.processing_worker_id or ""] = message
             self._senders.submit(self._send, lease, message)
 
     def _is_due(self, lease: Lease, now: datetime) -> bool:
@@ -119,32 +123,37 @@ class Broadcaster:
         )
 
     def _leave_out(self, claimed: Sequence[BroadcastMessage]) -> list[BroadcastMessage]:
-        """Skips those whose lead opted out or was deleted since the message was queued."""
-        opted_out = [m for m in claimed if m.lead and m.lead.opted_out_at]
-        # A test message has no lead from the start; a campaign's lost its own.
-        deleted = [m for m in claimed if not m.lead and m.priority != m.Priority.TEST]
-        if opted_out:
-            BroadcastMessage.objects.skip(opted_out, SkipReason.OPTED_OUT)
-        if deleted:
-            BroadcastMessage.objects.skip(deleted, SkipReason.LEAD_DELETED)
-        return [m for m in claimed if m not in opted_out and m not in deleted]
+        """Skips those whose lead may not be messaged any more since the message was queued."""
+        reasons = Lead.objects.skip_reasons(m.lead_id for m in claimed if m.lead_id)
+        by_reason: dict[str, list[BroadcastMessage]] = {}
+        for message in claimed:
+            reason = reasons.get(message.lead_id or 0, "")
+            # A test message has no lead from the start; a campaign's lost its own.
+            if not message.lead_id and message.priority != message.Priority.TEST:
+                reason = SkipReason.LEAD_DELETED
+            by_reason.setdefault(reason, []).append(message)
+        sendable = by_reason.pop("", [])
+        for reason, messages in by_reason.items():
+            BroadcastMessage.objects.skip(messages, reason)
+        return sendable
 
     def _release_forgotten(self) -> None:
         """After the database was away: what is claimed in our name but not on the wire never left.
 
         The claim or the hand-over was committed and its answer lost, so nobody sends these.
         """
-        known = [s.message.pk for s in self._unrecorded]
-        known += [lease.in_flight.pk for lease in self._leases.held.values() if lease.in_flight]
         ours = BroadcastMessage.objects.filter(
             device_id__in=list(self._leases.held), processing_worker_id__startswith=f"{self.id}/"
         )
-        ours.exclude(pk__in=known).move(["processing", "queued"], **RELEASED)
+        forgotten = ours.exclude(processing_worker_id__in=list(self._on_wire))
+        forgotten.move(["processing", "queued"], **RELEASED)
         self._was_interrupted = False
 
     def _send(self, lease: Lease, message: BroadcastMessage) -> None:
         """Runs in a thread of its own."""
-        if not self._leases.are_safe():  # stopped between the hand-over and here
+        # Between the hand-over and here the process may have been stopped for a while, and the
+        # device may be another's by now.
+        if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
             late = Refused("lease_lost", "The broadcaster stalled before sending.", timedelta(0))
             self._inbox.put(Sent(message, late))
             return
@@ -183,7 +192,10 @@ class Broadcaster:
             outcomes.record(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
-                if lease := self._leases.held.get(sent.message.device_id or 0):
+                self._on_wire.pop(sent.message.processing_worker_id or "", None)
+                lease = self._leases.held.get(sent.message.device_id or 0)
+                # A late answer from an earlier lease leaves what this one is sending alone.
+                if lease and lease.in_flight is sent.message:
                     lease.in_flight = None
             self._unrecorded = []
         while self._events:
@@ -205,23 +217,22 @@ class Broadcaster:
         """Whether its supervisor has died: nobody would pass SIGTERM on to it any more."""
         return self.supervisor is not None and self.supervisor != os.getppid()
 
-    def _is_drained(self) -> bool:
-        """Whether nothing was left to send for so long that the transports have been asked about
-        what a crash left unknown, which may have to be sent after all."""
+    def _look_for_the_end(self) -> None:
+        """Stops when nothing was left to send for so long that the transports have been asked
+        about what a crash left unknown, which may have to be sent after all."""
         sending = Device.objects.usable().values("pk")
-        if BroadcastMessage.objects.open().filter(device_id__in=sending).exists():
+        if BroadcastMessage.objects.leaving().filter(device_id__in=sending).exists():
             self._drained_since = math.inf
         else:
             self._drained_since = min(self._drained_since, time.monotonic())
-        return time.monotonic() - self._drained_since > 1.5 * LOOK_AROUND_SECONDS
+        if time.monotonic() - self._drained_since > 1.5 * LOOK_AROUND_SECONDS:
+            self.stop()
 
     def _finish(self) -> None:
         """Waits for what is on the wire, releases the rest, gives the devices back."""
         logger.info("Worker %s stops: finishing what is on the wire", self.id)
         deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline and any(
-            lease.in_flight for lease in self._leases.held.values()
-        ):
+        while time.monotonic() < deadline and self._on_wire:
             self._wait()
             self._survive(self._collect)
             self._survive(self._leases.renew_in_time)
@@ -235,7 +246,7 @@ class Broadcaster:
         """Runs a step; when the database is away, says so and lets the loop come round again."""
         try:
             step()
-        except (DatabaseError, InterfaceError) as error:
+        except (OperationalError, InterfaceError) as error:
             logger.error("Worker %s: the database is away: %s", self.id, error)
             self._was_interrupted = True
             connection.close()

@@ -31,6 +31,9 @@ class Audience:
     niches: Sequence[Niche] = ()
     status: str = ""
     devices: Sequence[Device] = ()
+    # Whether no niche, or no device, means all of them; not if the one that was chosen is gone.
+    for_all_niches: bool = True
+    from_all_devices: bool = True
 
     @classmethod
     def of(cls, campaign: Campaign) -> Audience:
@@ -38,17 +41,22 @@ class Audience:
             niches=list(campaign.niches.all()),
             status=campaign.target_status,
             devices=list(campaign.devices.all()),
+            for_all_niches=campaign.is_editable or campaign.for_all_niches,
+            from_all_devices=campaign.is_editable or campaign.from_all_devices,
         )
 
     @property
     def leads(self) -> LeadQuerySet:
         """All that match, each annotated with `skip_reason` ('' for those who will receive)."""
-        return Lead.objects.matching(niches=self.niches, status=self.status).with_skip_reason()
+        leads = Lead.objects.matching(niches=self.niches, status=self.status)
+        if not self.niches and not self.for_all_niches:
+            leads = leads.none()
+        return leads.with_skip_reason()
 
     def usable_devices(self) -> list[Device]:
         """The devices chosen, or all if none was, as far as they may be given messages."""
         devices = Device.objects.usable()
-        if self.devices:
+        if self.devices or not self.from_all_devices:
             devices = devices.filter(pk__in=[device.pk for device in self.devices])
         return list(devices)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import math
 import time
+from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import F, Max
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from broadcasts import pacing
 from broadcasts.allocation import Allocation
 from broadcasts.enqueueing import enqueue
 from broadcasts.models import BroadcastMessage
@@ -28,6 +30,9 @@ from leads.models import Lead
 logger = logging.getLogger(__name__)
 
 CHUNK = 1000
+# Retries, drips that go first and the time a send takes add up: the later a message is expected,
+# the less exactly.
+DRIFT = 0.5
 
 
 def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
@@ -36,15 +41,18 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
     Returns whether it is complete; False: somebody else is at it, or a later pass goes on.
     """
     audience = Audience.of(campaign)
+    # Time that it was paused for, or waited for a device, does not count against its messages.
+    starts_at = max(filter(None, (campaign.scheduled_at, campaign.resumed_at)))
     allocation = Allocation(
         audience.usable_devices(),
-        starts_at=campaign.scheduled_at or timezone.now(),
+        starts_at=starts_at,
         priority=BroadcastMessage.Priority.CAMPAIGN,
         min_delay_seconds=campaign.min_delay_seconds,
         max_delay_seconds=campaign.max_delay_seconds,
     )
     if not allocation:
         logger.warning("Campaign %s waits: no device may send", campaign.pk)
+        Campaign.objects.filter(pk=campaign.pk).update(resumed_at=Now())
         return False
     _freeze_audience(campaign)
     while time.monotonic() < stop_at:
@@ -59,7 +67,7 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         )
         if not leads:
             return _complete(campaign)
-        messages = [_message(campaign, lead, allocation) for lead in leads]
+        messages = [_message(campaign, lead, allocation, starts_at) for lead in leads]
         if not _commit_chunk(campaign, messages, leads[-1].pk):
             return False
     return False
@@ -69,7 +77,7 @@ def _freeze_audience(campaign: Campaign) -> None:
     """Leads that come in from now on are not part of it."""
     newest = Lead.objects.aggregate(newest=Max("pk"))["newest"] or 0
     Campaign.objects.filter(pk=campaign.pk, audience_max_lead_id__isnull=True).update(
-        audience_max_lead_id=newest
+        audience_max_lead_id=newest, audience_size=0
     )
     campaign.refresh_from_db(fields=["audience_max_lead_id", "checkpoint_lead_id"])
 
@@ -91,7 +99,11 @@ def _commit_chunk(campaign: Campaign, messages: list[BroadcastMessage], last_lea
             pk=campaign.pk,
             status=Campaign.Status.QUEUING,
             checkpoint_lead_id=campaign.checkpoint_lead_id,
-        ).update(checkpoint_lead_id=last_lead_id)
+        ).update(
+            checkpoint_lead_id=last_lead_id,
+            # Counted by leads, not by rows: the two must add up, and can be seen not to.
+            audience_size=F("audience_size") + len(messages),
+        )
         if not moved:
             # Paused or cancelled this moment, or another scheduler was first: undo the chunk.
             transaction.set_rollback(True)
@@ -105,12 +117,13 @@ def _complete(campaign: Campaign) -> bool:
         Campaign.objects.filter(pk=campaign.pk, status=Campaign.Status.QUEUING).update(
             status=Campaign.Status.SENDING,
             fanned_out_at=Now(),
-            audience_size=campaign.messages.count(),
         )
     )
 
 
-def _message(campaign: Campaign, lead: Lead, allocation: Allocation) -> BroadcastMessage:
+def _message(
+    campaign: Campaign, lead: Lead, allocation: Allocation, starts_at: datetime
+) -> BroadcastMessage:
     assert campaign.scheduled_at, "only a scheduled campaign is queued"
     skip_reason: str = lead.skip_reason  # type: ignore[attr-defined]  # annotated by Audience.leads
     message = BroadcastMessage(
@@ -129,6 +142,10 @@ def _message(campaign: Campaign, lead: Lead, allocation: Allocation) -> Broadcas
         message.finished_at = timezone.now()
         return message
     message.device, expected_at = allocation.place(lead.device_id)
-    message.expires_at = expected_at + settings.RECOVERY_WINDOW
+    message.expires_at = pacing.deadline(
+        pacing.Pace.of(message.device),
+        expected_at,
+        settings.RECOVERY_WINDOW + (expected_at - starts_at) * DRIFT,
+    )
     message.body = render(campaign.message, lead)
     return message

@@ -16,6 +16,9 @@ from campaigns.queryset import CampaignQuerySet
 from devices.models import default_timezone, validate_timezone
 from leads.models import Lead
 
+# So many messages are moved while the operator waits; the scheduler's next pass moves the rest.
+AT_ONCE = 10_000
+
 
 class Campaign(models.Model):
     """One message to an audience at a time."""
@@ -61,6 +64,11 @@ class Campaign(models.Model):
         help_text=_("Seconds. A campaign may ask for longer pauses than its devices, not shorter."),
     )  # fmt: skip
     max_delay_seconds = models.PositiveSmallIntegerField(_("longest pause"), default=0)
+
+    # "None chosen: all" as it was when it was scheduled: deleting the one niche or device that was
+    # chosen must not widen it to everybody.
+    for_all_niches = models.BooleanField(default=True, editable=False)
+    from_all_devices = models.BooleanField(default=True, editable=False)
 
     # Fan-out: the audience is frozen at its start, and each chunk commits how far it came.
     audience_max_lead_id = models.PositiveBigIntegerField(null=True, blank=True, editable=False)
@@ -112,7 +120,13 @@ class Campaign(models.Model):
 
     def schedule(self, at: datetime | None = None) -> bool:
         """Sends it at that time, or now. False: it is no draft any more, or was just scheduled."""
-        return self._change([self.Status.DRAFT], self.Status.SCHEDULED, scheduled_at=at or Now())
+        return self._change(
+            [self.Status.DRAFT],
+            self.Status.SCHEDULED,
+            scheduled_at=at or Now(),
+            for_all_niches=not self.niches.exists(),
+            from_all_devices=not self.devices.exists(),
+        )
 
     def unschedule(self) -> bool:
         """Makes a draft of it again, as long as it has not begun."""
@@ -129,7 +143,7 @@ class Campaign(models.Model):
             self.Status.PAUSED,
             paused_at=Now(),
         )
-        return changed and self.settle_messages() >= 0
+        return changed and self.settle_messages(limit=AT_ONCE) >= 0
 
     def resume(self) -> bool:
         """Goes on where it was paused."""
@@ -142,7 +156,7 @@ class Campaign(models.Model):
             ),
             resumed_at=Now(),
         )
-        return bool(changed) and self.settle_messages() >= 0
+        return bool(changed) and self.settle_messages(limit=AT_ONCE) >= 0
 
     def cancel(self) -> bool:
         """Ends it for good. What is on the wire finishes, the rest is cancelled."""
@@ -156,13 +170,9 @@ class Campaign(models.Model):
             self.Status.CANCELLED,
             finished_at=Now(),
         )
-        if changed:
-            # Cancelled while being queued, its audience is who had been queued by then.
-            unfinished = Campaign.objects.filter(pk=self.pk, audience_size__isnull=True)
-            unfinished.update(audience_size=self.messages.count())
-        return changed and self.settle_messages() >= 0
+        return changed and self.settle_messages(limit=AT_ONCE) >= 0
 
-    def settle_messages(self) -> int:
+    def settle_messages(self, *, limit: int | None = None) -> int:
         """Moves its messages where its state says they belong; returns how many it moved.
 
         The claim looks at the campaign itself, so nothing waits for this. Each move is guarded by
@@ -173,14 +183,14 @@ class Campaign(models.Model):
         state = Q(Exists(Campaign.objects.filter(pk=self.pk, status=self.status)))
         match self.status:
             case self.Status.PAUSED:
-                return self.messages.hold(state)
+                return self.messages.hold(state, limit=limit)
             case self.Status.SENDING:
                 paused_for = timedelta()
                 if self.resumed_at and self.paused_at:
                     paused_for = max(self.resumed_at - self.paused_at, timedelta())
-                return self.messages.unhold(state, paused_for=paused_for)
+                return self.messages.unhold(state, paused_for=paused_for, limit=limit)
             case self.Status.CANCELLED:
-                return self.messages.cancel(state)
+                return self.messages.cancel(state, limit=limit)
         return 0
 
     def _change(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +13,8 @@ from broadcasts.models import BroadcastMessage
 if TYPE_CHECKING:
     from campaigns.models import Campaign
 
+
+logger = logging.getLogger(__name__)
 
 # A scheduler task is to be short; the next minute's pass takes up where this one stopped.
 BUDGET_SECONDS = 45
@@ -35,7 +38,12 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
 
         started = sum(campaign.start() for campaign in self.due())
         stop_at = time.monotonic() + BUDGET_SECONDS
-        queued = sum(fan_out(each, stop_at=stop_at) for each in self.filter(status="queuing"))
+        queued = 0
+        for campaign in self.filter(status="queuing"):
+            try:
+                queued += fan_out(campaign, stop_at=stop_at)
+            except Exception:  # one campaign's trouble must not hold up all others
+                logger.exception("Campaign %s could not be queued", campaign.pk)
         moved = sum(campaign.settle_messages() for campaign in self.unsettled())
         return {
             "started": started,

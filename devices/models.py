@@ -27,9 +27,8 @@ def default_timezone() -> str:
 class DeviceQuerySet(models.QuerySet["Device"]):
     def usable(self) -> Self:
         """Devices that may be given messages: switched on, and not lost to WhatsApp."""
-        return self.filter(enabled=True).exclude(
-            status__in=[Device.Status.LOGGED_OUT, Device.Status.BANNED]
-        )
+        lost = Q(status__in=[Device.Status.LOGGED_OUT, Device.Status.BANNED])
+        return self.filter(enabled=True).exclude(lost & ~_block_is_over())
 
     def leased(self) -> Self:
         """Devices that a broadcaster holds right now, by the database's clock."""
@@ -81,6 +80,10 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         )
 
 
+def _block_is_over() -> Q:
+    return Q(restricted_until__isnull=False, restricted_until__lte=Now())
+
+
 def _offline_if_online() -> Case:
     return Case(When(status="online", then=Value("offline")), default=F("status"))
 
@@ -97,6 +100,8 @@ class Device(models.Model):
         RESTRICTED = "restricted", _("restricted")
         LOGGED_OUT = "logged_out", _("logged out")
         BANNED = "banned", _("banned")
+
+    BLOCKED = (Status.RESTRICTED, Status.LOGGED_OUT, Status.BANNED)
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     phone = models.CharField(
@@ -212,11 +217,15 @@ class Device(models.Model):
     ) -> bool:
         """Records what WhatsApp says of the account; returns whether that is news.
 
-        A ban or a log-out is undone by pairing again, not by a connection that still ends.
+        What WhatsApp blocked is not brought back by a connection that begins or ends, only by
+        the end of the time it was blocked for, or by pairing again.
         """
-        changed = Device.objects.filter(pk=self.pk).exclude(status=status)
+        reason = reason[:255]
+        same = Q(status=status, status_reason=reason)
+        same &= Q(restricted_until=until) if until else Q(restricted_until__isnull=True)
+        changed = Device.objects.filter(~same, pk=self.pk)
         if status in (self.Status.OFFLINE, self.Status.ONLINE):
-            changed = changed.exclude(status__in=[self.Status.LOGGED_OUT, self.Status.BANNED])
+            changed = changed.exclude(Q(status__in=self.BLOCKED) & ~_block_is_over())
         return bool(
             changed.update(
                 status=status,

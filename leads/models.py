@@ -90,6 +90,11 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         """Of the leads of `with_skip_reason`, those who may be messaged."""
         return self.filter(Q(skip_reason=""))
 
+    def skip_reasons(self, ids: Iterable[int]) -> dict[int, str]:
+        """Returns {lead id: reason} of those of these leads who may not be messaged now."""
+        leads = self.filter(pk__in=sorted(set(ids))).with_skip_reason()
+        return dict(leads.exclude(Q(skip_reason="")).values_list("pk", F("skip_reason")))
+
     def skip_counts(self) -> dict[str, int]:
         """Returns how many of the leads of `with_skip_reason` have each reason; '' for none."""
         reasons = self.order_by().values_list(F("skip_reason"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.db import models
 from django.db.models import Exists, Q
@@ -106,6 +107,14 @@ class SequenceStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sequence} · {self.position}"
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Deletes the step; who waits for it waits for the one after it instead."""
+        after = SequenceStep.objects.filter(
+            sequence=self.sequence_id, position__gt=self.position
+        ).first()
+        SequenceContact.objects.filter(next_step=self.pk).update(next_step=after)
+        return super().delete(*args, **kwargs)
 
 
 class SequenceContact(models.Model):

@@ -8,15 +8,15 @@ suffice for nobody to get a step twice.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from datetime import timedelta
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
-from django.utils import timezone
 
+from broadcasts import pacing
 from broadcasts.allocation import Allocation
 from broadcasts.enqueueing import enqueue
 from broadcasts.models import BroadcastMessage
@@ -71,21 +71,24 @@ def _enrol(sequence: Sequence, first: SequenceStep, lead_ids: list[int]) -> None
 
 def advance(sequence: Sequence) -> dict[str, int]:
     """Queues the next step of every contact that is due; returns counts."""
-    counts = {"queued": 0, "skipped": 0, "completed": 0}
+    counts = Counter({"queued": 0, "skipped": 0, "completed": 0})
+    # The database's time: this host's may be wrong.
+    now = Sequence.objects.filter(pk=sequence.pk).values_list(Now(), flat=True).get()
     devices = Device.objects.usable()
     if chosen := [device.pk for device in sequence.devices.all()]:
         devices = devices.filter(pk__in=chosen)
-    allocation = Allocation(
-        devices, starts_at=timezone.now(), priority=BroadcastMessage.Priority.SEQUENCE
-    )
+    allocation = Allocation(devices, starts_at=now, priority=BroadcastMessage.Priority.SEQUENCE)
     if not allocation:
         logger.warning("Sequence %s waits: no device may send", sequence.pk)
         return counts
     steps = list(sequence.steps.all())
     due = sequence.contacts.due().order_by("next_due_at", "pk")
     while contacts := list(due[:CHUNK]):
-        if not _advance_chunk(sequence, steps, contacts, allocation, counts):
+        moved = _advance_chunk(sequence, steps, contacts, allocation, now)
+        if not moved.total():
             break  # another scheduler is at these; it does them
+        counts.update(moved)
+    counts.pop("emptied", None)
     return counts
 
 
@@ -95,9 +98,9 @@ def _advance_chunk(
     steps: list[SequenceStep],
     contacts: list[SequenceContact],
     allocation: Allocation,
-    counts: dict[str, int],
-) -> int:
-    """Returns how many contacts moved on. All or nothing: one transaction."""
+    now: datetime,
+) -> Counter[str]:
+    """Returns how many contacts moved on, and how. All or nothing: one transaction."""
     leads = (
         Lead.objects.filter(pk__in=[contact.lead_id for contact in contacts])
         .with_skip_reason()
@@ -113,25 +116,22 @@ def _advance_chunk(
         if step is None:  # its step was deleted
             by_step[None].append(contact.pk)
             continue
-        message = _message(sequence, step, leads[contact.lead_id], allocation)
+        message = _message(sequence, step, leads[contact.lead_id], allocation, now)
         messages.append(message)
         if message.skip_reason:
             stopped[step.pk, message.skip_reason].append(contact.pk)
         else:
             by_step[step.pk].append(contact.pk)
-    moved = 0
+    moved: Counter[str] = Counter()
     with transaction.atomic():
         enqueue(messages, unique=("sequence_step", "recipient_phone"))
         for (step_pk, reason), ids in stopped.items():
-            skipped = _stop(ids, step_pk, reason)
-            counts["skipped"] += skipped
-            moved += skipped
+            moved["skipped"] += _stop(ids, step_pk, reason)
         for from_step, ids in by_step.items():
             following = _following(steps, found.get(from_step or 0))
             advanced = _move_on(ids, from_step, following)
-            counts["queued"] += advanced if from_step else 0
-            counts["completed"] += advanced if following is None else 0
-            moved += advanced
+            moved["queued" if from_step else "emptied"] += advanced
+            moved["completed"] += advanced if following is None else 0
     return moved
 
 
@@ -160,7 +160,7 @@ def _following(steps: list[SequenceStep], step: SequenceStep | None) -> Sequence
 
 
 def _message(
-    sequence: Sequence, step: SequenceStep, lead: Lead, allocation: Allocation
+    sequence: Sequence, step: SequenceStep, lead: Lead, allocation: Allocation, now: datetime
 ) -> BroadcastMessage:
     message = BroadcastMessage(
         sequence=sequence,
@@ -169,14 +169,16 @@ def _message(
         recipient_phone=lead.phone,
         recipient_name=lead.name,
         priority=BroadcastMessage.Priority.SEQUENCE,
-        scheduled_at=timezone.now(),
+        scheduled_at=now,
     )
     if reason := lead.skip_reason:  # type: ignore[attr-defined]  # annotated by with_skip_reason
         message.status = BroadcastMessage.Status.SKIPPED
         message.skip_reason = reason
-        message.finished_at = timezone.now()
+        message.finished_at = now
         return message
     message.device, expected_at = allocation.place(lead.device_id)
-    message.expires_at = expected_at + settings.RECOVERY_WINDOW
+    message.expires_at = pacing.deadline(
+        pacing.Pace.of(message.device), expected_at, settings.RECOVERY_WINDOW
+    )
     message.body = render(step.message, lead)
     return message

@@ -90,6 +90,8 @@ class Migration(migrations.Migration):
                     "max_delay_seconds",
                     models.PositiveSmallIntegerField(default=0, verbose_name="longest pause"),
                 ),
+                ("for_all_niches", models.BooleanField(default=True, editable=False)),
+                ("from_all_devices", models.BooleanField(default=True, editable=False)),
                 (
                     "audience_max_lead_id",
                     models.PositiveBigIntegerField(blank=True, editable=False, null=True),

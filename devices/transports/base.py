@@ -55,10 +55,14 @@ class DeviceBlocked:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It may or may not have been sent. The message is never sent again blindly."""
+    """It may or may not have been sent. The message is never sent again blindly.
+
+    With the id that it would have, where the transport chose one: a receipt for it settles it.
+    """
 
     code: str
     message: str
+    provider_message_id: str = ""
 
 
 Outcome = Accepted | Refused | DeviceBlocked | Unknown

@@ -103,7 +103,7 @@ class SimulatorSession:
         self._answer(message.phone, provider_message_id)
         time.sleep(way_seconds)  # it has arrived, and the sender does not know yet
         if random.random() < world.answer_lost:
-            return Unknown("timed_out", "WhatsApp did not answer in time.")
+            return Unknown("timed_out", "WhatsApp did not answer in time.", provider_message_id)
         return Accepted(provider_message_id)
 
     def _deliver(self, message: OutgoingMessage, provider_message_id: str) -> bool:

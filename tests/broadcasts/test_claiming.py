@@ -93,7 +93,7 @@ def test_within_a_lane_the_oldest_goes_first() -> None:
     assert [claim(device)[0] for _ in range(2)] == [first, second]
 
 
-@pytest.mark.parametrize("status", ["draft", "scheduled", "queuing", "paused", "cancelled"])
+@pytest.mark.parametrize("status", ["draft", "scheduled", "paused", "cancelled"])
 def test_a_campaign_that_is_not_sending_is_not_claimed(status: str) -> None:
     message = BroadcastMessageFactory(campaign=CampaignFactory(status=status))
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from broadcasts import outcomes, pacing
 from broadcasts.models import BroadcastMessage
-from broadcasts.outcomes import MAX_ATTEMPTS, Sent, record, record_receipts, settle_interrupted
+from broadcasts.outcomes import MAX_ATTEMPTS, Sent, record, record_receipts, settle_unknown
 from devices.models import Device
 from devices.transports.base import (
     Accepted,
@@ -188,8 +188,8 @@ def test_receipts_come_in_any_order_and_the_first_of_a_kind_stays() -> None:
 
 
 def test_a_receipt_settles_what_was_unknown() -> None:
-    message = after(on_the_wire(), Accepted("3EB0"))
-    BroadcastMessage.objects.filter(pk=message.pk).update(status="unknown", error_code="timed_out")
+    message = after(on_the_wire(), Unknown("timed_out", "No answer in time.", "3EB0"))
+    assert message.status == "unknown"
 
     record_receipts([(message.device_id, Receipt("3EB0", "delivered", timezone.now()))])
 
@@ -219,7 +219,7 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     assert BroadcastMessage.objects.unstick()["unknown"] == 1
     session = Mock(recall=Mock(return_value=memory))
 
-    settle_interrupted(message.device_id, session)
+    settle_unknown({message.device_id: session})
 
     session.recall.assert_called_once_with(message.key)
     message.refresh_from_db()
@@ -233,18 +233,31 @@ def test_what_is_still_being_sent_is_not_asked_about() -> None:
     assert BroadcastMessage.objects.unstick(older_than=timedelta(microseconds=1))["unknown"] == 1
     session = Mock(recall=Mock(return_value=NotSent()))
 
-    assert settle_interrupted(message.device_id, session, in_flight=message) == 0
+    assert settle_unknown({message.device_id: session}, in_flight=[message]) == 0
     message.refresh_from_db()
     assert message.status == "unknown"
 
 
-def test_only_crashes_are_asked_about() -> None:
-    """What WhatsApp itself left open is for a receipt or the operator to settle."""
+@pytest.mark.parametrize(
+    ("memory", "status"), [(Accepted("3EB0"), "sent"), (NotSent(), "unknown"), (None, "unknown")]
+)
+def test_what_a_live_session_is_unsure_of_is_settled_only_by_its_arrival(
+    memory: object, status: str
+) -> None:
+    """Not sent yet is not never sent: the session that sent it may still be at it."""
     message = after(on_the_wire(), Unknown("timed_out", "No answer in time."))
-    session = Mock()
 
-    assert settle_interrupted(message.device_id, session) == 0
-    session.recall.assert_not_called()
+    settle_unknown({message.device_id: Mock(recall=Mock(return_value=memory))})
+
+    message.refresh_from_db()
+    assert message.status == status
+
+
+def test_a_transport_that_cannot_be_asked_does_not_end_the_broadcaster() -> None:
+    message = after(on_the_wire(), Unknown("timed_out", "No answer in time."))
+    broken = Mock(recall=Mock(side_effect=OSError("the session file is damaged")))
+
+    assert settle_unknown({message.device_id: broken}) == 0
 
 
 def test_each_attempt_waits_longer() -> None:

@@ -133,10 +133,11 @@ def test_a_number_that_is_not_on_whatsapp_fails_and_is_left_out_next_time(
     assert Lead.objects.with_skip_reason().get(pk=lead.pk).skip_reason == "not_on_whatsapp"
 
 
-def test_an_answer_that_got_lost_leaves_the_message_unknown_and_a_receipt_does_not_match_it(
-    world: Callable[..., None],
+def test_an_answer_that_got_lost_leaves_the_message_unknown(
+    world: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world(answer_lost=1)
+    world(answer_lost=1, delivered=0)
+    monkeypatch.setattr(simulator.SimulatorSession, "recall", lambda *_: None)
     lead = LeadFactory()
     campaign = campaign_to(lead)
 
@@ -146,16 +147,37 @@ def test_an_answer_that_got_lost_leaves_the_message_unknown_and_a_receipt_does_n
     assert len(bubbles(lead.phone)) == 1
 
 
+def test_a_receipt_settles_an_answer_that_got_lost(
+    world: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world(answer_lost=1)
+    monkeypatch.setattr(simulator.SimulatorSession, "recall", lambda *_: None)
+    lead = LeadFactory()
+    campaign = campaign_to(lead)
+
+    run_until(lambda: campaign.counts()["sent"])
+
+    assert campaign.messages.get().delivered_at is not None
+    assert len(bubbles(lead.phone)) == 1
+
+
 def test_a_restricted_device_keeps_its_messages_until_the_restriction_ends(
     world: Callable[..., None],
 ) -> None:
     world(blocked=1)
     campaign = campaign_to(LeadFactory())
     run_until(lambda: Device.objects.get().status == "restricted")
+    Device.objects.update(restricted_until=timezone.now() + timedelta(hours=1))
     assert campaign.messages.get().status == "pending"
 
     world()
-    Device.objects.update(restricted_until=timezone.now() - timedelta(seconds=1))
+    other = campaign_to(LeadFactory(), device=DeviceFactory())
+    run_until(lambda: other.counts()["sent"])
+    assert campaign.messages.get().status == "pending", "a new connection lifted the restriction"
+
+    Device.objects.filter(status="restricted").update(
+        restricted_until=timezone.now() - timedelta(seconds=1)
+    )
     drain()
 
     assert campaign.messages.get().status == "sent"

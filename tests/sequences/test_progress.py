@@ -109,12 +109,11 @@ def test_a_contact_that_another_scheduler_moved_on_gets_no_step_twice() -> None:
     allocation = progress.Allocation(
         Device.objects.all(), starts_at=timezone.now(), priority=BroadcastMessage.Priority.SEQUENCE
     )
-    counts = {"queued": 0, "skipped": 0, "completed": 0}
 
-    first = progress._advance_chunk(sequence, steps, read_by_both, allocation, counts)
-    second = progress._advance_chunk(sequence, steps, read_by_both, allocation, counts)
+    first = progress._advance_chunk(sequence, steps, read_by_both, allocation, timezone.now())
+    second = progress._advance_chunk(sequence, steps, read_by_both, allocation, timezone.now())
 
-    assert (first, second) == (1, 0)
+    assert (first.total(), second.total()) == (1, 0)
     assert steps_of(lead.phone) == [1]
     assert SequenceContact.objects.get().next_step.position == 2
 
@@ -198,3 +197,28 @@ def test_more_than_a_chunk_moves_on_whole(monkeypatch: pytest.MonkeyPatch) -> No
     counts = process()
 
     assert (counts["enrolled"], counts["queued"], counts["completed"]) == (8, 8, 8)
+
+
+def test_who_waits_for_a_step_that_is_deleted_gets_the_one_after_it() -> None:
+    sequence = drip(0, DAY, DAY)
+    lead = LeadFactory(triggers=["COLDVITAC"])
+    process()
+
+    sequence.steps.get(position=2).delete()
+    let_a_day_pass()
+    process()
+
+    assert steps_of(lead.phone) == [1, 3]
+    assert SequenceContact.objects.get().status == "completed"
+
+
+def test_who_waits_for_the_last_step_when_it_is_deleted_is_done() -> None:
+    sequence = drip(0, DAY)
+    LeadFactory(triggers=["COLDVITAC"])
+    process()
+
+    sequence.steps.get(position=2).delete()
+    let_a_day_pass()
+    process()
+
+    assert SequenceContact.objects.get().status == "completed"
