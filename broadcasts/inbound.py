@@ -65,7 +65,7 @@ def handle(lease: Lease, event: Event, receipts: Receipts) -> None:
             leads = Lead.objects.filter(phone=phone)
             leads.update(last_replied_at=Now())
             if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):
-                logger.info("Lead %s opted out by reply", phone)
+                logger.info("A lead of device %s opted out by reply", device.pk)
 
 
 class Receipts:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.core.management import call_command
+
 from broadcasts.models import BroadcastMessage, Worker
 
 
@@ -17,4 +19,5 @@ def expire_messages() -> dict[str, int]:
 
 def tidy_up() -> dict[str, int]:
     """Once a day. A broadcaster's row is of use while what it sent is still looked into."""
+    call_command("clearsessions")
     return {"broadcasters": Worker.objects.forget(older_than=timedelta(days=30))}

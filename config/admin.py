@@ -4,10 +4,12 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django_q.admin import ScheduleAdmin
+from django_q.models import Failure, OrmQ, Schedule, Success
 
 from config.adminsite import LookOnlyAdmin
 
@@ -53,5 +55,54 @@ class LogEntryAdmin(LookOnlyAdmin):
     sortable_by = ()
 
 
-admin.site.unregister(User)
-admin.site.register(User, TeamAdmin)
+class TeamGroupAdmin(GroupAdmin):
+    """What each group may do. Whoever could change that could give themselves anything."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+
+class SchedulesAdmin(ScheduleAdmin):  # type: ignore[misc]
+    """How often the scheduler does what. What it does is the migrations' to say: a schedule names
+    any function of Python, and the scheduler runs it."""
+
+    fields = ["name", "func", "schedule_type", "minutes", "repeats", "next_run"]
+    readonly_fields = ["name", "func", "schedule_type"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class TasksAdmin(LookOnlyAdmin):
+    """What the scheduler did, and what it has still to do."""
+
+    list_display = ["name", "func", "started", "stopped", "success"]
+    ordering = ["-started"]
+    sortable_by = ()
+
+
+class QueueAdmin(LookOnlyAdmin):
+    list_display = ["id", "key", "lock"]
+    fields = ["key", "lock"]
+    sortable_by = ()
+
+
+for model, model_admin in (
+    (User, TeamAdmin),
+    (Group, TeamGroupAdmin),
+    (Schedule, SchedulesAdmin),
+    (Success, TasksAdmin),
+    (Failure, TasksAdmin),
+    (OrmQ, QueueAdmin),
+):
+    admin.site.unregister(model)
+    admin.site.register(model, model_admin)

@@ -35,6 +35,7 @@ class Reception:
     twice: list[str] = field(default_factory=list)
     sent_but_missing: list[str] = field(default_factory=list)
     received_against_the_record: list[str] = field(default_factory=list)
+    received_from_nowhere: list[str] = field(default_factory=list)
 
 
 def violations(campaign: Campaign | None = None) -> Iterator[Violation]:
@@ -70,13 +71,13 @@ def reception(campaign: Campaign | None = None) -> Reception:
     copies = Counter(
         SimulatedMessage.objects.filter(from_device=True)
         .order_by()
-        .values_list("key", flat=True)
+        .values_list("key", "phone")
         .iterator()
     )
     result = Reception()
     rows = messages.values_list("pk", "status", "recipient_phone")
     for pk, status, phone in rows.iterator():
-        got = copies[f"message-{pk}"]
+        got = copies.pop((f"message-{pk}", phone), 0)
         result.recorded[status] += 1
         result.received[status] += bool(got)
         if got > 1:
@@ -85,6 +86,9 @@ def reception(campaign: Campaign | None = None) -> Reception:
             result.sent_but_missing.append(f"message {pk} to {phone}")
         if got and status not in ("sent", "unknown", "queued"):
             result.received_against_the_record.append(f"message {pk} to {phone}: {status}")
+    if campaign is None:
+        # What is left belongs to no message of ours, or went to another number than its message's.
+        result.received_from_nowhere = [f"{key} at {phone}" for key, phone in copies]
     return result
 
 

@@ -7,6 +7,8 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 OURS = ["broadcasts", "campaigns", "devices", "leads", "sequences"]
 ALL = [*OURS, "auth", "django_q"]
+# Not the right to add a schedule: it names any function of Python, and the scheduler runs it.
+SCHEDULER = ["view_schedule", "change_schedule", "view_success", "view_failure", "view_ormq"]
 DAILY = {
     "campaigns": ["add_campaign", "change_campaign", "send_campaign"],
     "leads": [
@@ -44,7 +46,8 @@ def create_groups(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
             ),
         ],
         "Admin": [
-            *permissions.filter(content_type__app_label__in=ALL),
+            *permissions.filter(content_type__app_label__in=[*OURS, "auth"]),
+            *permissions.filter(content_type__app_label="django_q", codename__in=SCHEDULER),
             permissions.get(content_type__app_label="admin", codename="view_logentry"),
         ],
     }

@@ -205,7 +205,10 @@ def test_the_schedulers_own_pages_work(boss_client: Client) -> None:
         assert boss_client.get(reverse(f"admin:django_q_{name}_changelist")).status_code == 200
     schedule = Schedule.objects.all()[0]
     assert boss_client.get(url(Schedule, "change", schedule.pk)).status_code == 200
-    assert boss_client.get(url(Schedule, "add")).status_code == 200
+    new = {"func": "os.system", "args": "'id'", "schedule_type": "O", "repeats": -1}
+    assert boss_client.post(url(Schedule, "add"), new).status_code == 403
+    boss_client.post(url(Schedule, "change", schedule.pk), new | {"minutes": 5})
+    assert not Schedule.objects.filter(func="os.system").exists()
     assert boss_client.get(reverse("admin:django_q_success_change", args=["a"])).status_code == 200
     assert OrmQ.objects.count() == 0
 

@@ -83,6 +83,19 @@ def test_one_who_received_it_against_the_record_is_found() -> None:
     assert len(ledger.reception().received_against_the_record) == 1
 
 
+@pytest.mark.parametrize("change", [{"phone": "60199999999"}, {"key": "message-0"}], ids=str)
+def test_what_went_astray_or_came_from_nowhere_is_found(
+    change: dict[str, str],
+) -> None:
+    sent_and_received()
+    SimulatedMessage.objects.update(**change)
+
+    reception = ledger.reception()
+
+    assert len(reception.received_from_nowhere) == 1
+    assert len(reception.sent_but_missing) == 1
+
+
 def test_a_lead_without_a_message_is_found() -> None:
     DeviceFactory()
     LeadFactory.create_batch(3)

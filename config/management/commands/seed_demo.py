@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 
 from campaigns.models import Campaign
 from devices.models import Device
@@ -22,6 +23,7 @@ MESSAGE = (
     "Hi {first_name|there}, the new shop opens on Saturday at 10. "
     "Bring this message and the first coffee is on us. Reply STOP and we write no more."
 )
+CONSENT = "demo"  # also how the demo's own leads are told from others
 STEPS = [
     (0, "Hi {first_name|there}, thank you for asking about Vitac. Here is how it works."),
     (86_400, "{first_name|Hi}, most people ask what it costs: RM 49 a month, delivery included."),
@@ -40,6 +42,11 @@ class Command(BaseCommand):
         parser.add_argument("--password", help="of the login 'demo'; without it one is made up")
 
     def handle(self, *, leads: Path | None, password: str | None, **options: Any) -> None:
+        if self.is_in_use():
+            raise CommandError(
+                "This database is in use: it has leads or devices that are not the demo's, and the "
+                "demo's campaign would go to real people. Give it a database of its own."
+            )
         user = self.make_login(password)
         for number in range(1, 6):
             Device.objects.get_or_create(
@@ -63,12 +70,20 @@ class Command(BaseCommand):
         campaign, _ = Campaign.objects.get_or_create(
             title=TITLE, defaults={"message": MESSAGE, "created_by": user}
         )
-        campaign.schedule()
+        due = campaign.schedule()
         self.stdout.write(
             f"{report.rows} rows read, {Lead.objects.count()} leads, "
             f"{report.counts[Outcome.DUPLICATE]} numbers twice, "
             f"{report.counts[Outcome.REFUSED]} that nobody can be reached at. "
-            f"Campaign “{campaign}” is due now."
+            f"Campaign “{campaign}” is {'due now' if due else campaign.get_status_display()}."
+        )
+
+    def is_in_use(self) -> bool:
+        """Whether there is anybody or anything here that the demo did not make."""
+        ours = Q(transport=Device.Transport.SIMULATOR, phone__startswith="60112000000")
+        return (
+            Device.objects.exclude(ours).exists()
+            or Lead.objects.exclude(consent_source=CONSENT).exists()
         )
 
     def make_login(self, password: str | None) -> User:
@@ -86,7 +101,7 @@ class Command(BaseCommand):
     def import_leads(self, path: Path) -> Report:
         try:
             with path.open("rb") as file:
-                options = Options(region=settings.PHONE_REGION, consent="demo")
+                options = Options(region=settings.PHONE_REGION, consent=CONSENT)
                 return LeadImport(file, options).run()
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}") from error

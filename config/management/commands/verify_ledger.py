@@ -67,6 +67,7 @@ class Command(BaseCommand):
             ("received it twice", reception.twice),
             ("recorded as sent, but received nothing", reception.sent_but_missing),
             ("received it, but the record says otherwise", reception.received_against_the_record),
+            ("received what nobody sent them", reception.received_from_nowhere),
         ):
             style = self.style.ERROR if rows else self.style.SUCCESS
             self.stdout.write(style(f"{len(rows):>6,}  {words}"))
