@@ -11,6 +11,7 @@ from broadcasts.queryset import BroadcastMessageQuerySet
 from broadcasts.reports import day_bounds
 from leads.models import Lead
 
+OFFERED = 50
 _ORIGINS = ("campaign", "sequence", "device")
 # What is at a broadcaster this moment, for the figures that count both.
 _WORKING = "working"
@@ -40,7 +41,14 @@ class MessageFilterForm(forms.Form):
         # From the message's own columns: the queue does not know campaigns and sequences.
         for name in _ORIGINS:
             column = BroadcastMessage._meta.get_field(name)
-            self.fields[name] = column.formfield(required=False, empty_label=_("all"))  # type: ignore[union-attr, assignment]
+            field = column.formfield(required=False, empty_label=_("all"))  # type: ignore[union-attr]
+            assert isinstance(field, forms.ModelChoiceField)
+            # The newest ones and the chosen one: a list of thousands is no help.
+            choices = field.queryset.order_by("-pk").values_list("pk", flat=True)[:OFFERED]
+            chosen = str(self.data.get(name, ""))
+            offered = [*choices, *([int(chosen)] if chosen.isdecimal() else [])]
+            field.queryset = field.queryset.filter(pk__in=offered)
+            self.fields[name] = field
 
     def messages(self) -> BroadcastMessageQuerySet:
         """The messages that the filled-in fields leave; a value that is not offered is ignored."""

@@ -5,7 +5,6 @@ Every variable is documented in `.env.example` and in the README's table.
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -175,7 +174,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-        if DEBUG or "pytest" in sys.modules
+        if DEBUG
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
@@ -226,6 +225,8 @@ SIMULATOR_SEED = env.str("SIMULATOR_SEED", "siaran")
 # Logs go to standard output: lines for people, or JSON on request.
 
 LOG_FORMAT = env.str("LOG_FORMAT", "text")
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; it is text or json.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
+
+
+def pytest_configure() -> None:
+    # Without collectstatic, the names of hashed files are not known.
+    plain = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    settings.STORAGES["staticfiles"]["BACKEND"] = plain
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
