@@ -167,7 +167,7 @@ def _act(request: HttpRequest, pk: int, action: Action) -> HttpResponse:
         context["applies"] = action.applies(progress)
         return render(request, "campaigns/confirm.html", context)
     if action.applies(progress) and action.do(campaign):
-        log(request, campaign, CHANGE, f"{action.name.capitalize()}.")
+        log(request, campaign, CHANGE, f"{action.label}.")
         messages.success(request, str(action.done))
     else:
         messages.info(request, _("Nothing to do: somebody was quicker, or it has moved on."))

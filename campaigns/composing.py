@@ -6,7 +6,9 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION, CHANGE
-from django.contrib.auth.decorators import permission_required
+from django.contrib.auth.decorators import permission_required, user_passes_test
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -37,8 +39,15 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return _compose(request, campaign)
 
 
+def _may_compose(user: User | AnonymousUser) -> bool:
+    """Raises PermissionDenied to whom neither writing a new campaign nor editing one is allowed."""
+    if user.has_perm("campaigns.add_campaign") or user.has_perm("campaigns.change_campaign"):
+        return True
+    raise PermissionDenied
+
+
 @require_POST
-@permission_required("campaigns.add_campaign", raise_exception=True)
+@user_passes_test(_may_compose)
 def live_preview(request: HttpRequest) -> HttpResponse:
     """Count, text and forecast for what was entered so far. Stores nothing."""
     form = CampaignForm(request.POST)
@@ -75,7 +84,7 @@ def review(request: HttpRequest, pk: int) -> HttpResponse:
 def clone(request: HttpRequest, pk: int) -> HttpResponse:
     original = get_object_or_404(Campaign, pk=pk)
     copy = _copy(original, request)
-    log(request, copy, ADDITION, f"Copied from campaign {pk}.")
+    log(request, copy, ADDITION, _("Copied from campaign %(id)s.") % {"id": pk})
     messages.success(request, _("This is a copy, as a draft. Nothing is sent yet."))
     return redirect("campaigns:edit", copy.pk)
 
@@ -106,7 +115,7 @@ def _compose(request: HttpRequest, campaign: Campaign) -> HttpResponse:
                 request, _("Somebody has scheduled it meanwhile: nothing was changed.")
             )
             return redirect("campaigns:detail", campaign.pk)
-        log(request, form.instance, ADDITION if is_new else CHANGE, "Saved the draft.")
+        log(request, form.instance, ADDITION if is_new else CHANGE, _("Saved the draft."))
         if then == "review" and request.user.has_perm("campaigns.send_campaign"):
             return redirect("campaigns:review", form.instance.pk)
         messages.success(request, _("Saved as a draft. Nothing is sent yet."))
@@ -126,7 +135,7 @@ def _context(form: CampaignForm, offset: int) -> dict[str, Any]:
 
 def _send(request: HttpRequest, campaign: Campaign) -> HttpResponse:
     if campaign.schedule(campaign.scheduled_at):
-        log(request, campaign, CHANGE, "Scheduled.")
+        log(request, campaign, CHANGE, _("Scheduled."))
         if campaign.scheduled_at and campaign.scheduled_at > timezone.now():
             messages.success(request, _("Scheduled. Until it begins you can take it back."))
         else:

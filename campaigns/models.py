@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Case, Exists, Q, Value, When
 from django.db.models.functions import Now
@@ -60,10 +61,12 @@ class Campaign(models.Model):
         _("time zone"), max_length=64, default=default_timezone, validators=[validate_timezone]
     )
     min_delay_seconds = models.PositiveSmallIntegerField(
-        _("shortest pause"), default=0,
+        _("shortest pause"), default=0, validators=[MaxValueValidator(3600)],
         help_text=_("Seconds. A campaign may ask for longer pauses than its devices, not shorter."),
     )  # fmt: skip
-    max_delay_seconds = models.PositiveSmallIntegerField(_("longest pause"), default=0)
+    max_delay_seconds = models.PositiveSmallIntegerField(
+        _("longest pause"), default=0, validators=[MaxValueValidator(3600)]
+    )
 
     # "None chosen: all" as it was when it was scheduled: deleting the one niche or device that was
     # chosen must not widen it to everybody.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
@@ -94,7 +94,7 @@ def preview(
 
 def preview_of(campaign: Campaign, offset: int = 0) -> Preview:
     """Returns the preview of a campaign as it is stored; a new one is to everybody."""
-    return preview(
+    of_draft = preview(
         Audience.of(campaign) if campaign.pk else Audience(),
         campaign.message,
         starts_at=campaign.scheduled_at,
@@ -103,6 +103,19 @@ def preview_of(campaign: Campaign, offset: int = 0) -> Preview:
         zone=campaign.zone,
         offset=offset,
     )
+    of_draft.warnings.extend(_about_others(campaign))
+    return of_draft
+
+
+def _about_others(campaign: Campaign) -> Iterator[str]:
+    """One campaign reaches nobody twice. Two of the same text do: a copy, or a draft saved again
+    by the browser's Back button."""
+    recent = timezone.now() - timedelta(days=7)
+    same = Campaign.objects.filter(message=campaign.message, scheduled_at__gte=recent)
+    for other in same.exclude(pk=campaign.pk).exclude(status__in=["draft", "cancelled"])[:3]:
+        yield _("“%(title)s” says the same, word for word. Whoever is in both reads it twice.") % {
+            "title": other.title
+        }
 
 
 def _about_devices(devices: list[Device]) -> Iterator[str]:

@@ -8,8 +8,10 @@ from datetime import UTC
 from io import StringIO
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import permission_required
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -25,6 +27,7 @@ from campaigns.models import Campaign
 from campaigns.progress import Progress, needing_somebody, progress_of
 from leads.models import SkipReason
 from leads.paging import window
+from leads.phones import phone_prefixes
 from leads.spreadsheets import safe_cell
 
 PAGE_SIZE = 25
@@ -105,8 +108,7 @@ def recipients(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = get_object_or_404(Campaign, pk=pk)
     [of_one] = progress_of([campaign])
     chosen = request.GET.get("status", "")
-    digits = "".join(filter(str.isdigit, request.GET.get("q", "")))
-    rows = _rows(campaign, chosen, digits).select_related("lead", "device")
+    rows = _rows(campaign, chosen, request.GET.get("q", "")).select_related("lead", "device")
     context = {
         "campaign": campaign,
         "progress": of_one,
@@ -125,7 +127,8 @@ def recipients(request: HttpRequest, pk: int) -> HttpResponse:
 def export(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     """The recipients as CSV, as they are read from the database. Times are UTC, ISO 8601."""
     campaign = get_object_or_404(Campaign, pk=pk)
-    rows = _rows(campaign, request.GET.get("status", "")).select_related("device").order_by("pk")
+    rows = _rows(campaign, request.GET.get("status", ""), request.GET.get("q", ""))
+    rows = rows.select_related("device").order_by("pk")
     response = StreamingHttpResponse(
         _csv(rows.defer("body").iterator(chunk_size=2000)), content_type="text/csv; charset=utf-8"
     )
@@ -134,11 +137,17 @@ def export(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     return response
 
 
-def _rows(campaign: Campaign, status: str, digits: str = "") -> Any:
+def _rows(campaign: Campaign, status: str, number: str) -> Any:
+    """The campaign's recipients in this state whose number begins so, as people write numbers."""
     rows = BroadcastMessage.objects.filter(campaign=campaign)
     if status in GROUPS:
         rows = rows.filter(status__in=GROUPS[status])
-    return rows.filter(recipient_phone__startswith=digits) if digits else rows
+    if not any(map(str.isdigit, number)):
+        return rows
+    begins = Q()
+    for prefix in phone_prefixes(number, settings.PHONE_REGION):
+        begins |= Q(recipient_phone__startswith=prefix)
+    return rows.filter(begins)
 
 
 def _progress_context(of_one: Progress) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import Promise, cached_property
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 # Above this many rows an action writes one line of history for all, not one for each.
@@ -176,11 +177,19 @@ class ConfirmedAction:
     def do(self, request: HttpRequest, rows: QuerySet[Any]) -> int:
         """Does the work on these rows, writes who asked for it, and returns how many changed."""
         pks = list(rows.values_list("pk", flat=True)[: LOGGED_ONE_BY_ONE + 1])
+        if len(pks) <= LOGGED_ONE_BY_ONE:
+            rows = rows.filter(pk__in=pks)  # what joins them from here on is not written down
         changed = self.work(rows)
+        said = str(self.short_description)
         if not isinstance(changed, int):
             pks = [row.pk for row in changed]
             changed = len(pks)
-        log_action(request, rows.model, pks, changed, str(self.short_description))
+        elif changed < len(pks) <= LOGGED_ONE_BY_ONE:
+            # Somebody else was first with some of them, and a number does not say with which.
+            said = _("Asked for: %(label)s. %(changed)d of the %(chosen)d rows changed.") % {
+                "label": said, "changed": changed, "chosen": len(pks),
+            }  # fmt: skip
+        log_action(request, rows.model, pks, changed, said)
         return changed
 
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from django_q.models import Schedule
 
+from broadcasts import reports
 from broadcasts.models import Worker
 
 logger = logging.getLogger(__name__)
-
-# django-q2 looks at its schedules every 30 s, and Siaran's run every minute.
-SCHEDULER_LATE_AFTER = timedelta(minutes=3)
 
 # A migration, once applied, stays applied while this code runs: ask until the answer is yes.
 _migrated = False
@@ -71,12 +66,12 @@ def _migrations() -> str:
 
 
 def _scheduler() -> str:
-    # Without repeats left a schedule is switched off.
-    schedules = Schedule.objects.exclude(repeats=0)
-    if not schedules.exists():
+    scheduler = reports.scheduler()
+    if not scheduler.schedules:
         return "no schedules: run manage.py migrate"
-    late = schedules.filter(next_run__lt=Now() - SCHEDULER_LATE_AFTER).count()
-    return f"{late} schedules are late: run manage.py qcluster" if late else "ok"
+    if scheduler.late:
+        return f"{scheduler.late} schedules are late: run manage.py qcluster"
+    return "ok"
 
 
 def _broadcasters() -> str:

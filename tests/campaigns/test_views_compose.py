@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from campaigns import composing
 from campaigns.models import Campaign
 from tests.factories import CampaignFactory, DeviceFactory, LeadFactory, NicheFactory
 
@@ -282,3 +284,77 @@ def test_the_pages_of_the_form_have_no_inline_style_or_script(
         text = operator_client.get(address).content.decode()
         assert " style=" not in text
         assert "<script>" not in text
+
+
+# What somebody with a few rights sees
+
+
+def with_rights(*names: str) -> Client:
+    user = User.objects.create_user("some")
+    user.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("right", ["add_campaign", "change_campaign"])
+def test_whoever_writes_or_edits_sees_the_preview_and_no_number(right: str) -> None:
+    LeadFactory(name="Siti", phone="60123456789")
+    response = with_rights(right).post(PREVIEW, entered())
+    text = response.content.decode()
+    assert response.status_code == 200
+    assert "Hi Siti, it is back." in text
+    assert "+60 12-345 6789" not in text
+
+
+def test_whoever_may_see_leads_sees_whose_preview_it_is() -> None:
+    LeadFactory(name="Siti", phone="60123456789")
+    text = with_rights("change_campaign", "view_lead").post(PREVIEW, entered()).content.decode()
+    assert "Siti · +60 12-345 6789" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("clone", "<Copied from campaign %s.>"), ("review", "<Scheduled.>")]
+)
+def test_what_the_history_says_is_translated(
+    operator_client: Client, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setattr(composing, "_", lambda words: f"<{words}>")
+    LeadFactory()
+    DeviceFactory(online=True)
+    campaign = CampaignFactory()
+    operator_client.post(url(name, campaign))
+    expected = said.replace("%s", str(campaign.pk))
+    assert LogEntry.objects.get().get_change_message() == expected
+
+
+def test_the_review_says_that_it_begins_at_once(operator_client: Client) -> None:
+    text = operator_client.get(url("review", CampaignFactory())).content.decode()
+    assert "Begins at once. You can pause it at any time." in text
+
+
+@pytest.mark.parametrize("field", ["min_delay_seconds", "max_delay_seconds"])
+def test_a_pause_beyond_reason_is_an_error_at_the_field(
+    operator_client: Client, draft: Campaign, field: str
+) -> None:
+    pauses = {"min_delay_seconds": "0", "max_delay_seconds": "999999999999"}
+    if field == "min_delay_seconds":
+        pauses["min_delay_seconds"] = "999999999999"
+
+    saved = operator_client.post("/campaigns/new/", entered(then="save", **pauses))
+    shown = operator_client.post(PREVIEW, entered(**pauses))
+
+    assert saved.status_code == shown.status_code == 200
+    assert "3600" in saved.content.decode()
+    assert Campaign.objects.count() == 1
+
+
+def test_another_campaign_with_the_same_text_is_a_warning(
+    operator_client: Client, draft: Campaign
+) -> None:
+    """The browser's Back button saves a second draft; sent, both reach the same people."""
+    CampaignFactory(title="Sent already", message=draft.message, sending=True)
+
+    text = operator_client.get(url("review", draft)).content.decode()
+
+    assert "Sent already" in text
