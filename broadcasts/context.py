@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
-from django_q.models import Schedule
 
+from broadcasts import reports
 from broadcasts.models import Worker
-
-# django-q2 looks at its schedules every 30 s; one that is this late has nobody to run it.
-SCHEDULER_LATE_AFTER = timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
@@ -42,8 +37,7 @@ def system(request: HttpRequest) -> dict[str, Any]:
 
 
 def _system_state() -> SystemState:
-    late = Schedule.objects.filter(next_run__lt=timezone.now() - SCHEDULER_LATE_AFTER)
     return SystemState(
         broadcasters=Worker.objects.alive().count(),
-        scheduler_runs=not late.exists(),
+        scheduler_runs=reports.scheduler().runs,
     )

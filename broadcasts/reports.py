@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.db.models import Count, Max, Min, Q, TextField
-from django.db.models.functions import Concat, TruncMinute
+from django.db.models.functions import Concat, Now, TruncMinute
 from django.utils import timezone
-from django_q.models import Task
+from django_q.models import Schedule, Task
 
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.queryset import BroadcastMessageQuerySet
@@ -29,6 +29,8 @@ from devices.models import Device
 Status = BroadcastMessage.Status
 # Over how long a rate is taken: long enough to even out pauses of a minute, short enough to live.
 RATE_WINDOW = timedelta(minutes=5)
+# django-q2 looks at its schedules every 30 s; one that is this late has nobody to run it.
+SCHEDULER_LATE_AFTER = timedelta(minutes=3)
 EVERY_STATUS = [*Status.values]
 EVERYTHING = Q()
 SCHEDULED_BY = "campaigns.tasks.process_campaigns"
@@ -89,6 +91,18 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Scheduler:
+    """The schedules that are switched on, and how many of them nobody ran when it was time."""
+
+    schedules: int
+    late: int
+
+    @property
+    def runs(self) -> bool:
+        return self.schedules > 0 and not self.late
+
+
+@dataclass(frozen=True)
 class Health:
     """Whether the engine runs; `scheduler_ran_at` is None where it never did.
 
@@ -97,6 +111,7 @@ class Health:
     """
 
     broadcasters: int
+    scheduler: Scheduler
     scheduler_ran_at: datetime | None
     stuck: int
     repeated_today: int
@@ -214,10 +229,19 @@ def health(now: datetime | None = None) -> Health:
     )
     return Health(
         broadcasters=Worker.objects.alive().count(),
+        scheduler=scheduler(),
         scheduler_ran_at=runs.values_list("stopped", flat=True).first(),
         stuck=BroadcastMessage.objects.stuck().count(),
         repeated_today=texts["sent"] - texts["different"],
     )
+
+
+def scheduler() -> Scheduler:
+    """Returns whether somebody runs the schedules, by the database's clock. One statement."""
+    is_late = Q(next_run__lt=Now() - SCHEDULER_LATE_AFTER)
+    # Without repeats left a schedule is switched off.
+    on = Schedule.objects.exclude(repeats=0)
+    return Scheduler(**on.aggregate(schedules=Count("pk"), late=Count("pk", filter=is_late)))
 
 
 def fleet(shown: int = 5) -> Fleet:

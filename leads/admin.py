@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import phonenumbers
 from django import forms
 from django.conf import settings
 from django.contrib import admin
@@ -14,22 +13,20 @@ from django.utils.translation import gettext_lazy as _
 
 from config.adminsite import ConfirmedAction, NewestRelatedFilter, QuickAdmin, StatusFilter
 from leads.models import Lead, Niche, Tag, Trigger
-from leads.phones import InvalidPhone, normalise_phone
+from leads.phones import InvalidPhone, normalise_phone, phone_prefixes
 
 
 def phone_starts_with(text: str) -> Q | None:
     """Returns a filter on `phone` for numbers that begin with these digits; None for other text.
 
-    A range, because SQLite cannot serve LIKE from an index as Django writes it. A leading 0 stands
-    for the country code of PHONE_REGION.
+    A range, because SQLite cannot serve LIKE from an index as Django writes it.
     """
-    digits = "".join(filter(str.isdigit, text))
-    if not digits or any(map(str.isalpha, text)):
+    if any(map(str.isalpha, text)) or not any(map(str.isdigit, text)):
         return None
-    if digits.startswith("0"):
-        code = phonenumbers.country_code_for_region(settings.PHONE_REGION)
-        digits = f"{code}{digits.lstrip('0')}"
-    return Q(phone__gte=digits, phone__lte=digits.ljust(15, "9"))
+    begins = Q()
+    for prefix in phone_prefixes(text, settings.PHONE_REGION):
+        begins |= Q(phone__gte=prefix, phone__lt=f"{prefix}:")
+    return begins
 
 
 class TagFilter(admin.SimpleListFilter):
@@ -161,8 +158,7 @@ class LeadAdmin(QuickAdmin):
     ) -> tuple[QuerySet[Lead], bool]:
         if not search_term.strip():
             return queryset, False
-        by_phone = phone_starts_with(search_term)
-        return queryset.filter(by_phone or Q(name__icontains=search_term.strip())), False
+        return queryset.search(search_term), False  # type: ignore[attr-defined]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Lead | None = None) -> list[str]:
         # The number says who has got what already. Another number is another lead.

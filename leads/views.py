@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from django.contrib import messages
@@ -17,7 +18,9 @@ from leads.importing import LeadImport
 from leads.models import Lead
 from leads.paging import window
 from leads.spreadsheets import UnreadableFile
-from leads.uploads import Upload
+from leads.uploads import ImportStopped, Upload
+
+logger = logging.getLogger(__name__)
 
 
 @permission_required("leads.view_lead", raise_exception=True)
@@ -49,8 +52,7 @@ def review(request: HttpRequest) -> HttpResponse:
     try:
         report = kept.dry_run()
     except UnreadableFile as error:
-        messages.error(request, str(error))
-        return redirect("leads:upload")
+        return _unreadable(request, error)
     return render(request, "leads/review.html", {"upload": kept, "report": report})
 
 
@@ -60,6 +62,10 @@ def refused(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     kept = Upload.of(request.session)
     if kept is None:
         return _gone(request)
+    try:
+        kept.read_through()  # an answer that has begun cannot say any more that it breaks off
+    except UnreadableFile as error:
+        return _unreadable(request, error)
 
     def lines() -> Iterator[str]:
         with kept.path.open("rb") as file:
@@ -78,18 +84,16 @@ def import_upload(request: HttpRequest) -> HttpResponse:
     if kept is None:
         return _gone(request)
     try:
-        first = kept.import_leads()
+        if kept.import_leads():
+            _log_import(request, kept, _("Imported leads from a file."))
     except UnreadableFile as error:
-        messages.error(request, str(error))
-        return redirect("leads:upload")
-    if first:
-        LogEntry.objects.create(
-            user_id=request.user.pk,  # type: ignore[misc]
-            content_type=ContentType.objects.get_for_model(Lead),
-            object_repr=kept.filename[:200],
-            action_flag=ADDITION,
-            change_message=_("Imported leads from a file."),
-        )
+        return _unreadable(request, error)
+    except ImportStopped as stopped:
+        logger.exception("An import from the web broke off")
+        said = _("The import broke off. %(count)s rows were imported before and stay.")
+        said %= {"count": f"{stopped.rows:,}"}
+        _log_import(request, kept, said)
+        messages.error(request, f"{said} {_('Import the file again: nothing comes twice.')}")
     return redirect("leads:review")
 
 
@@ -119,6 +123,21 @@ def opt_out(request: HttpRequest, pk: int) -> HttpResponse:
         )
         messages.success(request, _("Opted out: no campaign or sequence will write to this lead."))
     return redirect("leads:detail", pk)
+
+
+def _log_import(request: HttpRequest, kept: Upload, said: str) -> None:
+    LogEntry.objects.create(
+        user_id=request.user.pk,  # type: ignore[misc]
+        content_type=ContentType.objects.get_for_model(Lead),
+        object_repr=kept.filename[:200],
+        action_flag=ADDITION,
+        change_message=said,
+    )
+
+
+def _unreadable(request: HttpRequest, error: UnreadableFile) -> HttpResponse:
+    messages.error(request, str(error))
+    return redirect("leads:upload")
 
 
 def _gone(request: HttpRequest) -> HttpResponse:

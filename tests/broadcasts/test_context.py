@@ -59,3 +59,15 @@ def test_nothing_of_it_is_shown_to_strangers() -> None:
     request = RequestFactory().get("/")
     request.user = AnonymousUser()
     assert system(request) == {}
+
+
+def test_a_schedule_that_is_switched_off_is_not_missed(viewer: User, broadcaster: Worker) -> None:
+    Schedule.objects.update(next_run=timezone.now())
+    late = timezone.now() - timedelta(minutes=10)
+    Schedule.objects.create(func="x", next_run=late, repeats=0)
+    assert state(viewer).trouble == ""
+
+
+def test_without_schedules_nobody_schedules(viewer: User, broadcaster: Worker) -> None:
+    Schedule.objects.all().delete()
+    assert state(viewer).trouble == "The scheduler is not running"

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone
+from django_q.models import Schedule
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from broadcasts import reports
@@ -185,3 +186,11 @@ def test_reasons_for_leaving_out_are_counted_the_most_frequent_first() -> None:
         ("opted_out", 2),
         ("no_consent", 1),
     ]
+
+
+def test_health_sees_a_scheduler_that_is_late() -> None:
+    assert reports.health().scheduler.runs
+    Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=4))
+    assert not reports.health().scheduler.runs
+    Schedule.objects.all().delete()
+    assert not reports.health().scheduler.runs

@@ -106,3 +106,10 @@ def test_who_did_it_is_written_down(operator_client: Client) -> None:
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_id) == ("operator", str(campaign.pk))
     assert entry.get_change_message() == "Pause."
+
+
+def test_the_history_names_an_action_as_its_button_does(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True)
+    BroadcastMessageFactory(campaign=campaign, status="failed")
+    operator_client.post(url("retry", campaign))
+    assert LogEntry.objects.get().get_change_message() == "Retry failed."

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -289,3 +291,20 @@ def test_no_spreadsheet_runs_what_a_lead_is_called(viewer_client: Client, name: 
     campaign = CampaignFactory(sending=True)
     BroadcastMessageFactory(campaign=campaign, recipient_name=name)
     assert exported(viewer_client, campaign)[1][1] == f"'{name}"
+
+
+@pytest.mark.parametrize("q", ["012-345", "0060 12 345", "6012345"])
+def test_recipients_are_found_and_exported_by_a_number_as_people_write_it(
+    viewer_client: Client, q: str
+) -> None:
+    campaign = CampaignFactory(sending=True)
+    for phone in ("60123456789", "60133456789"):
+        BroadcastMessageFactory(campaign=campaign, status="sent", lead=LeadFactory(phone=phone))
+    text = page(viewer_client, "recipients", campaign, q=q, status="sent")
+    assert text.count("<tr>") == 2
+    assert "+60 12-345 6789" in text
+    address = reverse("campaigns:export", args=[campaign.pk])
+    [link] = re.findall(f'href="({address}[^"]*)"', text)
+    response = viewer_client.get(html.unescape(link))
+    lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[arg-type,attr-defined]
+    assert [line.split(",")[0] for line in lines[1:]] == ["60123456789"]

@@ -9,9 +9,10 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
@@ -271,3 +272,23 @@ def test_nothing_is_deleted_in_bulk(client: Client, model: type[Model]) -> None:
     page = client.get(url(model))
 
     assert "delete_selected" not in page.text
+
+
+def test_history_does_not_say_of_all_what_was_done_to_some(rf: RequestFactory) -> None:
+    _first, second = factories.LeadFactory.create_batch(2)
+    request = rf.post("/")
+    request.user = User.objects.create_superuser("boss")
+
+    def opt_out_second(leads: Any) -> int:
+        # As if somebody else had been first with the other.
+        return leads.filter(pk=second.pk).opt_out(source="admin")  # type: ignore[no-any-return]
+
+    action = adminsite.ConfirmedAction(
+        gettext_lazy("Opt out"), effect=gettext_lazy("x"), may="opt_out",
+        applies_to=lambda leads: leads, work=opt_out_second, nothing=gettext_lazy("x"),
+    )  # fmt: skip
+
+    assert action.do(request, Lead.objects.all()) == 1
+
+    said = {entry.get_change_message() for entry in LogEntry.objects.all()}
+    assert said == {"Asked for: Opt out. 1 of the 2 rows changed."}

@@ -107,3 +107,17 @@ def test_leads_are_filtered_by_niche(boss_client: Client) -> None:
     page = boss_client.get(url(Lead), {"niche": "VITAC"})
 
     assert list(page.context["cl"].result_list) == [lead]
+
+
+@pytest.mark.parametrize("text", ["0060 12-345", "012-345", "+60 12 345", "6012345"])
+@pytest.mark.parametrize("model", [Lead, BroadcastMessage, SequenceContact])
+def test_a_number_is_found_as_people_write_it(
+    boss_client: Client, model: type[Model], text: str
+) -> None:
+    wanted, other = (factories.LeadFactory(phone=p) for p in ("60123456789", "60133456789"))
+    if model is BroadcastMessage:
+        wanted, other = (factories.BroadcastMessageFactory(lead=lead) for lead in (wanted, other))
+    elif model is SequenceContact:
+        wanted, other = (factories.SequenceContactFactory(lead=lead) for lead in (wanted, other))
+    found = boss_client.get(url(model), {"q": text}).context["cl"].result_list
+    assert [row.pk for row in found] == [wanted.pk]

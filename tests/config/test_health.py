@@ -101,7 +101,7 @@ def test_migrations_are_asked_about_until_the_answer_is_yes(
 ) -> None:
     client.get("/readyz")
 
-    with django_assert_num_queries(3):  # schedules twice, broadcasters
+    with django_assert_num_queries(2):  # schedules, broadcasters
         client.get("/readyz")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
@@ -7,6 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django_q.models import Schedule
 
 from tests.factories import (
     BroadcastMessageFactory,
@@ -99,3 +101,8 @@ def _queries(client: Client) -> int:
     with CaptureQueriesContext(connection) as queries:
         assert client.get(URL).status_code == 200
     return len(queries)
+
+
+def test_a_scheduler_that_is_late_is_not_said_to_run(viewer_client: Client) -> None:
+    Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=4))
+    assert ">not running<" in viewer_client.get(URL).content.decode()

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 
 from leads.models import Lead
+from leads.uploads import sweep
 from tests.factories import BroadcastMessageFactory, LeadFactory, SequenceContactFactory
 
 pytestmark = pytest.mark.django_db
@@ -248,3 +250,75 @@ def test_a_viewer_may_not_opt_anybody_out(viewer_client: Client) -> None:
 def test_a_lead_that_is_not_there_is_not_found(operator_client: Client) -> None:
     assert operator_client.get(reverse("leads:detail", args=[99])).status_code == 404
     assert operator_client.post(reverse("leads:opt_out", args=[99])).status_code == 404
+
+
+# A file that breaks off, and an import that does
+
+BROKEN = "Phone\n" + "".join(f"01{n:08}\n" for n in range(20_000_000, 20_001_500)) + "x" * 140_000
+
+
+def test_a_file_that_breaks_off_stores_nothing_and_says_where(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client, BROKEN)
+    response = operator_client.post(reverse("leads:import"), follow=True)
+    assert "cannot be read after row 1501" in response.content.decode()
+    assert not Lead.objects.exists()
+    assert not LogEntry.objects.exists()
+    assert len(list(upload_folder.iterdir())) == 1  # and it may be tried again
+
+
+def test_the_refused_rows_of_a_file_that_breaks_off_are_no_half_a_download(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client, BROKEN)
+    response = operator_client.get(reverse("leads:refused"), follow=True)
+    assert response.redirect_chain == [(reverse("leads:upload"), 302)]
+    assert "cannot be read after row 1501" in response.content.decode()
+
+
+def test_an_import_that_breaks_off_says_how_far_it_came(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client, BROKEN[:-140_000])
+
+    def lose_the_database(execute: Any, sql: str, *rest: Any) -> Any:
+        table = connection.ops.quote_name(Lead._meta.db_table)
+        if sql.startswith(f"INSERT INTO {table}") and Lead.objects.count() == 1000:
+            raise OperationalError("server has gone away")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(lose_the_database):
+        response = operator_client.post(reverse("leads:import"), follow=True)
+    assert Lead.objects.count() == 1000
+    assert "1,000 rows were imported before" in response.content.decode()
+    entry = LogEntry.objects.get(object_repr="leads.csv")
+    assert "1,000 rows" in entry.get_change_message()
+    operator_client.post(reverse("leads:import"))
+    assert Lead.objects.count() == 1500
+
+
+def test_an_upload_of_another_version_is_no_upload(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    upload(operator_client)
+    session = operator_client.session
+    session["lead_upload"] = {**session["lead_upload"], "colour": "blue"}
+    session.save()
+    response = operator_client.get(reverse("leads:review"))
+    assert response["Location"] == reverse("leads:upload")
+    assert upload(operator_client)["Location"] == reverse("leads:review")
+
+
+def test_sweeping_passes_over_what_another_request_removes(
+    upload_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_folder.mkdir(parents=True)
+    for name in ("old", "new"):
+        (upload_folder / f"{name}.csv").write_text("x")
+    os.utime(upload_folder / "old.csv", (time.time() - 90_000,) * 2)
+    gone = upload_folder / "gone.csv"
+    listed = [gone, *upload_folder.iterdir()]
+    monkeypatch.setattr(Path, "glob", lambda *_args: iter(listed))
+    assert sweep() == 1
+    assert [path.name for path in upload_folder.iterdir()] == ["new.csv"]
