@@ -77,7 +77,7 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
     """
     rows = BroadcastMessage.objects.filter(
         device_id__in={device_id for device_id, _ in receipts},
-        provider_message_id__in={receipt.provider_message_id for _, receipt in receipts},
+        provider_message_id__in={_id(receipt) for _, receipt in receipts},
     )
     keys = {
         (device_id, provider_message_id): pk
@@ -86,9 +86,9 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
         )
     }
     matched = {
-        (keys[device_id, receipt.provider_message_id], receipt)
+        (keys[device_id, _id(receipt)], receipt)
         for device_id, receipt in receipts
-        if (device_id, receipt.provider_message_id) in keys
+        if (device_id, _id(receipt)) in keys
     }
     for kind in ("delivered", "read"):
         at = {pk: receipt.at for pk, receipt in matched if receipt.kind == kind}
@@ -107,15 +107,20 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
     return [
         (device_id, receipt)
         for device_id, receipt in receipts
-        if (device_id, receipt.provider_message_id) not in keys
+        if (device_id, _id(receipt)) not in keys
     ]
+
+
+def _id(receipt: Receipt) -> str:
+    """The id as it is stored with the message: no longer than its column."""
+    return receipt.provider_message_id[:64]
 
 
 def settle_unknown(
     sessions: Mapping[int, Session], *, in_flight: Sequence[BroadcastMessage] = ()
 ) -> int:
     """Asks the transports {device id: session} about messages whose outcome got lost within the
-    last hour; returns how many they settled.
+    last day; returns how many they settled.
 
     `in_flight` is what these very sessions are sending: declared unknown because it takes too
     long, it may still leave, so that "not sent" would not be the last word.
@@ -123,7 +128,7 @@ def settle_unknown(
     unknown = BroadcastMessage.objects.filter(
         device_id__in=sorted(sessions),
         status="unknown",
-        finished_at__gt=Now() - timedelta(hours=1),
+        finished_at__gt=Now() - timedelta(days=1),
     ).exclude(pk__in=[message.pk for message in in_flight])
     settled = 0
     for message in unknown.order_by("pk")[:200]:

@@ -170,9 +170,7 @@ def _closing_after(pace: Pace, moment: datetime) -> datetime | None:
     if pace.sends_from is None or pace.sends_until is None:
         return None
     local = moment.astimezone(pace.zone)
-    closes = local.replace(
-        hour=pace.sends_until.hour, minute=pace.sends_until.minute, second=0, microsecond=0
-    )
+    closes = _at(local, pace.sends_until)
     if closes <= local:
         closes += timedelta(days=1)
     return closes.astimezone(UTC)
@@ -183,9 +181,7 @@ def _after_opening(pace: Pace, moment: datetime) -> datetime:
     if pace.sends_from is None or pace.sends_until is None:
         return moment
     local = moment.astimezone(pace.zone)
-    opens = local.replace(
-        hour=pace.sends_from.hour, minute=pace.sends_from.minute, second=0, microsecond=0
-    )
+    opens = _at(local, pace.sends_from)
     clock = local.time()
     if pace.sends_from < pace.sends_until:
         if pace.sends_from <= clock < pace.sends_until:
@@ -195,6 +191,16 @@ def _after_opening(pace: Pace, moment: datetime) -> datetime:
     elif clock >= pace.sends_from or clock < pace.sends_until:  # over midnight
         return moment
     return opens.astimezone(UTC)
+
+
+def _at(local: datetime, clock: time) -> datetime:
+    """Returns this time of the day that `local` lies in."""
+    return local.replace(
+        hour=clock.hour,
+        minute=clock.minute,
+        second=clock.second,
+        microsecond=clock.microsecond,
+    )
 
 
 def _hour(moment: datetime) -> datetime:

@@ -6,7 +6,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from broadcasts.pacing import Pace, Slot, after_send, earliest, gap_bounds, plan, random_gap
+from broadcasts.pacing import (
+    Pace,
+    Slot,
+    after_send,
+    deadline,
+    earliest,
+    gap_bounds,
+    plan,
+    random_gap,
+)
 
 KL = ZoneInfo("Asia/Kuala_Lumpur")
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=KL)
@@ -56,6 +65,15 @@ def test_sending_hours_may_pass_midnight(at: str, expected: str) -> None:
     begins = earliest(pace, Slot(), moment)
 
     assert begins == datetime.fromisoformat(f"2026-11-23T{expected}").replace(tzinfo=KL)
+
+
+def test_sending_hours_may_have_seconds() -> None:
+    pace = Pace(sends_from=time(8, 0, 30), sends_until=time(23, 59, 59), zone=KL)
+    midnight = datetime(2026, 11, 23, 23, 59, 59, tzinfo=KL)
+
+    assert earliest(pace, Slot(), midnight) == datetime(2026, 11, 24, 8, 0, 30, tzinfo=KL)
+    late = deadline(pace, midnight - timedelta(hours=1), timedelta(hours=2))
+    assert late == datetime(2026, 11, 24, 9, 0, 30, tzinfo=KL)
 
 
 def test_sending_hours_follow_the_clock_through_summer_time() -> None:
