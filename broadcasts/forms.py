@@ -43,6 +43,7 @@ class MessageFilterForm(forms.Form):
             column = BroadcastMessage._meta.get_field(name)
             field = column.formfield(required=False, empty_label=_("all"))  # type: ignore[union-attr]
             assert isinstance(field, forms.ModelChoiceField)
+            assert field.queryset is not None
             # The newest ones and the chosen one: a list of thousands is no help.
             choices = field.queryset.order_by("-pk").values_list("pk", flat=True)[:OFFERED]
             chosen = str(self.data.get(name, ""))

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # The holder stops well before its lease ends when it cannot renew it.
 SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 2.0
+ASK_AGAIN_SECONDS = 60.0
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
 
@@ -58,6 +59,7 @@ class Leases:
         self.held: dict[int, Lease] = {}
         self._renewed_at = -math.inf
         self._looked_at = -math.inf
+        self._asked_at = -math.inf
         self._clock_offset = 0.0
         self._avoid_until: dict[int, float] = {}
 
@@ -110,9 +112,15 @@ class Leases:
             if device.status in Device.BLOCKED and over and lease.connected:
                 device.change_status(Device.Status.ONLINE)
         connected = {pk: lease for pk, lease in self.held.items() if lease.connected}
+        # What got lost just now at every look, older messages once in a while.
+        now = time.monotonic()
+        all_of_them = now >= self._asked_at + ASK_AGAIN_SECONDS
+        if all_of_them:
+            self._asked_at = now
         settle_unknown(
             {pk: lease.session for pk, lease in connected.items()},
             in_flight=[m for lease in connected.values() if (m := lease.in_flight)],
+            newer_than=timedelta(days=1) if all_of_them else timedelta(minutes=2),
         )
 
     def _share(self) -> None:

@@ -117,10 +117,13 @@ def _id(receipt: Receipt) -> str:
 
 
 def settle_unknown(
-    sessions: Mapping[int, Session], *, in_flight: Sequence[BroadcastMessage] = ()
+    sessions: Mapping[int, Session],
+    *,
+    in_flight: Sequence[BroadcastMessage] = (),
+    newer_than: timedelta = timedelta(days=1),
 ) -> int:
-    """Asks the transports {device id: session} about messages whose outcome got lost within the
-    last day; returns how many they settled.
+    """Asks the transports {device id: session} about messages whose outcome got lost lately;
+    returns how many they settled.
 
     `in_flight` is what these very sessions are sending: declared unknown because it takes too
     long, it may still leave, so that "not sent" would not be the last word.
@@ -128,7 +131,7 @@ def settle_unknown(
     unknown = BroadcastMessage.objects.filter(
         device_id__in=sorted(sessions),
         status="unknown",
-        finished_at__gt=Now() - timedelta(days=1),
+        finished_at__gt=Now() - newer_than,
     ).exclude(pk__in=[message.pk for message in in_flight])
     settled = 0
     for message in unknown.order_by("pk")[:200]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.core.management import call_command
 
 from broadcasts.models import BroadcastMessage, Worker
+from leads.uploads import sweep
 
 
 def unstick_messages() -> dict[str, int]:
@@ -18,6 +19,8 @@ def expire_messages() -> dict[str, int]:
 
 
 def tidy_up() -> dict[str, int]:
-    """Once a day. A broadcaster's row is of use while what it sent is still looked into."""
+    """Once a day: sessions that ended, lists that nobody imported, broadcasters long gone (their
+    rows are of use while what they sent is still looked into)."""
     call_command("clearsessions")
+    sweep()
     return {"broadcasters": Worker.objects.forget(older_than=timedelta(days=30))}

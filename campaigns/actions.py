@@ -116,6 +116,14 @@ RESCHEDULE = Action(
     gettext_lazy("The expired messages are in line again."),
 )  # fmt: skip
 
+DISCARD = Action(
+    "discard", gettext_lazy("Discard"), "stop", True,
+    lambda p: p.campaign.status == Status.DRAFT,
+    lambda p: _("The draft is deleted. Nothing of it was ever sent."),
+    lambda campaign: campaign.discard(),
+    gettext_lazy("The draft is gone."),
+)  # fmt: skip
+
 OF_CAMPAIGNS = (PAUSE, RESUME, UNSCHEDULE, CANCEL)
 OF_MESSAGES = (RETRY, RESCHEDULE)
 
@@ -150,6 +158,11 @@ def reschedule(request: HttpRequest, pk: int) -> HttpResponse:
     return _act(request, pk, RESCHEDULE)
 
 
+@permission_required("campaigns.change_campaign", raise_exception=True)
+def discard(request: HttpRequest, pk: int) -> HttpResponse:
+    return _act(request, pk, DISCARD)
+
+
 def log(request: HttpRequest, campaign: Campaign, flag: int, text: str) -> None:
     """Writes who did what to a campaign into the history that the admin shows."""
     user_id = request.user.pk
@@ -171,7 +184,7 @@ def _act(request: HttpRequest, pk: int, action: Action) -> HttpResponse:
         messages.success(request, str(action.done))
     else:
         messages.info(request, _("Nothing to do: somebody was quicker, or it has moved on."))
-    return redirect("campaigns:detail", pk)
+    return redirect("campaigns:list") if action is DISCARD else redirect("campaigns:detail", pk)
 
 
 def _messages(campaign: Campaign, status: str) -> BroadcastMessageQuerySet:

@@ -135,6 +135,13 @@ class Campaign(models.Model):
         """Makes a draft of it again, as long as it has not begun."""
         return self._change([self.Status.SCHEDULED], self.Status.DRAFT, scheduled_at=None)
 
+    def discard(self) -> bool:
+        """Deletes the draft. False: it is no draft any more."""
+        # Out of reach first: a deletion reads before it deletes, and Send might come between.
+        if not self._change([self.Status.DRAFT], self.Status.CANCELLED):
+            return False
+        return bool(Campaign.objects.filter(pk=self.pk).delete()[0])
+
     def start(self) -> bool:
         """Begins to queue its messages, when it is due."""
         return self._change([self.Status.SCHEDULED], self.Status.QUEUING, started_at=Now())

@@ -71,7 +71,7 @@ class Progress:
 
     @property
     def is_due(self) -> bool:
-        """Scheduled, and its time has come: the scheduler begins it within a minute."""
+        """Scheduled, and its time has come: the scheduler begins it soon."""
         at: datetime | None = self.campaign.scheduled_at
         return (
             self.campaign.status == Campaign.Status.SCHEDULED and at is not None and at <= self.at

@@ -17,6 +17,7 @@ urlpatterns = [
     path("<int:pk>/recipients.csv", views.export, name="export"),
     path("<int:pk>/edit/", composing.edit, name="edit"),
     path("<int:pk>/review/", composing.review, name="review"),
+    path("<int:pk>/discard/", actions.discard, name="discard"),
     path("<int:pk>/clone/", composing.clone, name="clone"),
     path("<int:pk>/pause/", actions.pause, name="pause"),
     path("<int:pk>/resume/", actions.resume, name="resume"),

@@ -4,11 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import models
-from django.db.models import Exists, Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.rendering import validate_body
+from leads.models import Lead, LeadQuerySet
 from sequences.queryset import SequenceContactQuerySet, SequenceQuerySet
 
 
@@ -48,6 +49,11 @@ class Sequence(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def newcomers(self) -> LeadQuerySet:
+        """Leads that carry its trigger and never were in it: who is enrolled next."""
+        known = SequenceContact.objects.filter(sequence=self, lead=OuterRef("pk"))
+        return Lead.objects.filter(~Exists(known), triggers=self.trigger_id)
 
     def activate(self) -> bool:
         """Lets it enrol and send. False: it is active already, or has no step to send."""

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from broadcasts import pacing
@@ -37,11 +36,10 @@ def enrol(sequence: Sequence) -> int:
     if first is None:
         return 0
     before = sequence.contacts.count()
-    known = SequenceContact.objects.filter(sequence=sequence, lead=OuterRef("pk"))
-    carriers = Lead.objects.filter(~Exists(known), triggers=sequence.trigger_id)
+    newcomers = sequence.newcomers()
     last = 0
     while ids := list(
-        carriers.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]
+        newcomers.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]
     ):
         _enrol(sequence, first, ids)
         last = ids[-1]

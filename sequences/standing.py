@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import ngettext
 
 from broadcasts.models import BroadcastMessage
+from leads.models import SkipReason
 from sequences.models import Sequence, SequenceContact, SequenceStep
 
 
@@ -46,6 +47,22 @@ class StepStanding:
     def delay(self) -> str:
         """The pause before the step, in the largest unit that it is whole in."""
         return delay_in_words(self.step.delay_seconds)
+
+
+@dataclass
+class Newcomers:
+    """Who would be enrolled now: how many get the first step, and who is left out, by reason."""
+
+    will_receive: int
+    skipped: dict[SkipReason, int]
+
+
+def newcomers(sequence: Sequence) -> Newcomers:
+    counts = sequence.newcomers().with_skip_reason().skip_counts()
+    return Newcomers(
+        will_receive=counts.get("", 0),
+        skipped={reason: counts[reason] for reason in SkipReason if reason in counts},
+    )
 
 
 def standings(sequences: Iterable[Sequence]) -> list[Standing]:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from sequences.forms import SequenceForm, save_with_steps, step_formset
 from sequences.models import Sequence
-from sequences.standing import next_due_at, standings, step_standings
+from sequences.standing import newcomers, next_due_at, standings, step_standings
 
 
 @permission_required("sequences.view_sequence", raise_exception=True)
@@ -26,12 +26,14 @@ def sequence_list(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     sequences = Sequence.objects.select_related("trigger").prefetch_related("devices")
     sequence = get_object_or_404(sequences, pk=pk)
-    context = {
+    context: dict[str, Any] = {
         "sequence": sequence,
         "standing": standings([sequence])[0],
         "steps": step_standings(sequence),
         "next_due_at": next_due_at(sequence),
     }
+    if sequence.status != Sequence.Status.ACTIVE:
+        context["newcomers"] = newcomers(sequence)
     return render(request, "sequences/detail.html", context)
 
 

@@ -135,3 +135,19 @@ def test_a_placeholder_that_would_reach_a_customer_unfilled_is_refused(body: str
         CampaignFactory.build(message=body).clean_fields()
 
     assert "message" in error.value.message_dict
+
+
+def test_a_draft_can_be_discarded_and_nothing_else() -> None:
+    draft, sent = CampaignFactory(), sending(sent=1)
+
+    assert draft.discard()
+    assert not sent.discard()
+    assert list(Campaign.objects.all()) == [sent]
+
+
+def test_a_draft_that_was_scheduled_meanwhile_is_not_discarded() -> None:
+    draft = CampaignFactory()
+    Campaign.objects.get(pk=draft.pk).schedule()
+
+    assert not draft.discard()
+    assert Campaign.objects.get().status == "scheduled"

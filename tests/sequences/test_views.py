@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from leads.models import SkipReason
 from sequences.models import Sequence, SequenceStep
 from sequences.standing import delay_in_words
 from tests.factories import (
@@ -267,3 +268,18 @@ def test_a_link_activates_nothing(operator_client: Client) -> None:
     for verb in ("activate", "pause"):
         url = reverse(f"sequences:{verb}", args=[sequence.pk])
         assert operator_client.get(url).status_code == 405
+
+
+def test_before_it_is_activated_it_says_who_gets_it_and_who_does_not(
+    operator_client: Client,
+) -> None:
+    step = SequenceStepFactory(sequence__status=Sequence.Status.DRAFT)
+    trigger = step.sequence.trigger.name
+    LeadFactory.create_batch(2, triggers=[trigger])
+    LeadFactory(triggers=[trigger], opted_out=True)
+    LeadFactory()
+
+    page = operator_client.get(f"/sequences/{step.sequence.pk}/")
+
+    assert "Activate for 2 leads" in page.content.decode()
+    assert page.context["newcomers"].skipped == {SkipReason.OPTED_OUT: 1}
