@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from leads.models import SkipReason
+from sequences.forms import SequenceForm
 from sequences.models import Sequence, SequenceStep
 from sequences.standing import delay_in_words
 from tests.factories import (
@@ -283,3 +284,18 @@ def test_before_it_is_activated_it_says_who_gets_it_and_who_does_not(
 
     assert "Activate for 2 leads" in page.content.decode()
     assert page.context["newcomers"].skipped == {SkipReason.OPTED_OUT: 1}
+
+
+def test_editing_does_not_undo_a_pause_that_came_meanwhile() -> None:
+    sequence = SequenceFactory(status=Sequence.Status.ACTIVE, name="Before")
+    read_by_the_editor = Sequence.objects.get(pk=sequence.pk)
+    sequence.pause()
+    form = SequenceForm(
+        {"name": "After", "trigger_word": sequence.trigger.name}, instance=read_by_the_editor
+    )
+    assert form.is_valid(), form.errors
+
+    form.save()
+
+    sequence.refresh_from_db()
+    assert (sequence.name, sequence.status) == ("After", "paused")
