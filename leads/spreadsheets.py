@@ -138,7 +138,8 @@ class _Lines:
         self.at_end = False
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.text
+        for line in self.text:  # not `yield from`: given up, that would close the text as well
+            yield line  # noqa: UP028
         self.at_end = True
 
 
