@@ -138,8 +138,9 @@ class _Lines:
         self.at_end = False
 
     def __iter__(self) -> Iterator[str]:
-        for line in self.text:  # not `yield from`: given up, that would close the text as well
-            yield line  # noqa: UP028
+        # Not `yield from`: given up half-way, that would close the text as well.
+        for line in self.text:  # noqa: UP028
+            yield line
         self.at_end = True
 
 
