@@ -49,9 +49,9 @@ class Broadcaster:
         self.stopping = False
         self._inbox: queue.SimpleQueue[Sent | tuple[int, Event]] = queue.SimpleQueue()
         self._unrecorded: list[Sent] = []
-        # By the claim's token: what was given to a transport and has not been recorded yet,
-        # whatever became of its device's lease in the meantime.
-        self._on_wire: dict[str, BroadcastMessage] = {}
+        # What was given to a transport and has not been recorded yet, by message and claim (one
+        # claim serves many devices), whatever became of the device's lease in the meantime.
+        self._on_wire: set[tuple[int, str | None]] = set()
         self._events: list[tuple[int, Event]] = []
         self._receipts = inbound.Receipts()
         self._leases = Leases(self.id, capacity=capacity, report=self._reported)
@@ -111,7 +111,7 @@ class Broadcaster:
             lease = self._leases.held[message.device_id or 0]
             lease.slot = slots[lease.device.pk]
             lease.in_flight = message
-            self._on_wire[message.processing_worker_id or ""] = message
+            self._on_wire.add((message.pk, message.processing_worker_id))
             self._senders.submit(self._send, lease, message)
 
     def _is_due(self, lease: Lease, now: datetime) -> bool:
@@ -145,7 +145,7 @@ class Broadcaster:
         ours = BroadcastMessage.objects.filter(
             device_id__in=list(self._leases.held), processing_worker_id__startswith=f"{self.id}/"
         )
-        forgotten = ours.exclude(processing_worker_id__in=list(self._on_wire))
+        forgotten = ours.exclude(pk__in=[pk for pk, _ in self._on_wire])
         forgotten.move(["processing", "queued"], **RELEASED)
         self._was_interrupted = False
 
@@ -192,7 +192,7 @@ class Broadcaster:
             outcomes.record(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
-                self._on_wire.pop(sent.message.processing_worker_id or "", None)
+                self._on_wire.discard((sent.message.pk, sent.message.processing_worker_id))
                 lease = self._leases.held.get(sent.message.device_id or 0)
                 # A late answer from an earlier lease leaves what this one is sending alone.
                 if lease and lease.in_flight is sent.message:

@@ -332,3 +332,30 @@ def test_the_supervisor_replaces_the_dead_and_not_those_who_ended_well(
 
     patience.cancel()
     assert len(list(tmp_path.iterdir())) == 3 + 1 + len(["died"])
+
+
+def test_of_one_claim_what_is_still_on_the_wire_is_not_released(wire: Wire) -> None:
+    """A claim serves many devices under one token: the first answer must not speak for the rest."""
+    devices = DeviceFactory.create_batch(2)
+    broadcaster = started()
+    held = broadcaster._leases.held
+    turn_until(broadcaster, lambda: [lease.connected for lease in held.values()] == [True, True])
+    quick, slow = (BroadcastMessageFactory(device=device) for device in devices)
+    for lease in held.values():
+        lease.look_again_at = 0  # both are asked in the next turn
+    turn_until(
+        broadcaster, lambda: wire.begun[quick.key].is_set() and wire.begun[slow.key].is_set()
+    )
+    tokens = BroadcastMessage.objects.values_list("processing_worker_id", flat=True)
+    assert len(set(tokens)) == 1
+
+    wire.open[quick.key].set()
+    turn_until(broadcaster, lambda: status_of(quick) == "sent")
+    broadcaster._was_interrupted = True  # as after a lost connection
+    turn(broadcaster, times=3)
+
+    assert status_of(slow) == "queued"
+    wire.open[slow.key].set()
+    turn_until(broadcaster, lambda: status_of(slow) == "sent")
+    assert copies(slow) == 1
+    broadcaster._finish()
