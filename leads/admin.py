@@ -13,19 +13,16 @@ from django.utils.translation import gettext_lazy as _
 
 from config.adminsite import ConfirmedAction, NewestRelatedFilter, QuickAdmin, StatusFilter
 from leads.models import Lead, Niche, Tag, Trigger
-from leads.phones import InvalidPhone, normalise_phone, phone_prefixes
+from leads.phones import InvalidPhone, begins_with, normalise_phone, phone_prefixes
 
 
 def phone_starts_with(text: str) -> Q | None:
-    """Returns a filter on `phone` for numbers that begin with these digits; None for other text.
-
-    A range, because SQLite cannot serve LIKE from an index as Django writes it.
-    """
+    """Returns a filter on `phone` for numbers that begin with these digits; None for other text."""
     if any(map(str.isalpha, text)) or not any(map(str.isdigit, text)):
         return None
     begins = Q()
     for prefix in phone_prefixes(text, settings.PHONE_REGION):
-        begins |= Q(phone__gte=prefix, phone__lt=f"{prefix}:")
+        begins |= begins_with(prefix)
     return begins
 
 

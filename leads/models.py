@@ -10,7 +10,7 @@ from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from leads.phones import display_phone, phone_prefixes
+from leads.phones import begins_with, display_phone, phone_prefixes
 from leads.tags import fold_tag
 
 
@@ -117,8 +117,7 @@ class LeadQuerySet(models.QuerySet["Lead"]):
             return self.filter(name__icontains=text.strip())
         begins = Q()
         for prefix in phone_prefixes(text, settings.PHONE_REGION):
-            # A range, which reads off the index everywhere; SQLite's LIKE would scan.
-            begins |= Q(phone__gte=prefix, phone__lt=f"{prefix}:")
+            begins |= begins_with(prefix)
         return self.filter(begins)
 
     def opt_out(self, *, source: str) -> int:

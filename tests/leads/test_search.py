@@ -32,3 +32,9 @@ def test_the_middle_of_a_number_finds_nobody() -> None:
     LeadFactory(phone="60123456789")
 
     assert not Lead.objects.search("3456").exists()
+
+
+def test_a_prefix_of_nines_ends_where_it_should() -> None:
+    found, _ = LeadFactory(phone="60199999999"), LeadFactory(phone="60200000000")
+
+    assert list(Lead.objects.search("60199")) == [found]
