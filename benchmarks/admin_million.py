@@ -1,6 +1,6 @@
 """How long the admin's lists take with a million leads and a million messages.
 
-    DATABASE_URL=sqlite:////tmp/million.sqlite3 python benchmarks/admin_million.py [--rows N]
+    DATABASE_URL=sqlite:////tmp/million.sqlite3 python -m benchmarks admin_million [--rows N]
 
 Fills an empty database, once, and times the pages; prints a Markdown table. Never run it on a
 database that is in use.
@@ -180,10 +180,10 @@ def measure(ask: Callable[[], Any], times: int = 5) -> tuple[float, float, int]:
     return statistics.median(took), max(took), len(queries)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows: int = parser.parse_args().rows
+    rows: int = parser.parse_args(arguments).rows
     setup_test_environment()
     call_command("migrate", verbosity=0)
     if not Lead.objects.exists():
@@ -205,7 +205,4 @@ def main() -> None:
         )
         out.write(f"| {name} | {median:.0f} | {longest:.0f} | {queries} |\n")
         out.flush()
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -1,6 +1,6 @@
 """How much cheaper one claim for many devices is than a claim for each.
 
-    python -m benchmarks.claiming
+    python -m benchmarks claiming
 
 Runs on the database of DATABASE_URL (in a test database of its own) and prints both rates and
 their ratio, measured in one run on one machine.
@@ -62,7 +62,7 @@ def rate(claim_all: Callable[[], int]) -> float:
     return claimed / (time.perf_counter() - began_at)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     connection.creation.create_test_db(verbosity=0)
     try:
         devices = fill()
@@ -77,7 +77,4 @@ def main() -> None:
         )
     finally:
         connection.creation.destroy_test_db(str(connection.settings_dict["NAME"]), verbosity=0)
-
-
-if __name__ == "__main__":
-    main()
+    return 0

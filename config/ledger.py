@@ -63,9 +63,7 @@ def violations(campaign: Campaign | None = None) -> Iterator[Violation]:
 
 def reception(campaign: Campaign | None = None) -> Reception:
     """Compares the simulator's own record with the queue's: message by message, by their keys."""
-    messages = BroadcastMessage.objects.filter(
-        device__transport=Device.Transport.SIMULATOR
-    ).order_by()
+    messages = BroadcastMessage.objects.filter(device__transport=Device.SIMULATOR).order_by()
     if campaign:
         messages = messages.filter(campaign=campaign)
     copies = Counter(

@@ -223,6 +223,11 @@ LEASE_SECONDS = env.int("LEASE_SECONDS", 30)
 HEARTBEAT_SECONDS = env.int("HEARTBEAT_SECONDS", 10)
 STUCK_AFTER = timedelta(minutes=env.int("STUCK_AFTER_MINUTES", 5))
 RECOVERY_WINDOW = timedelta(hours=env.float("RECOVERY_WINDOW_HOURS", 3))
+# How devices reach WhatsApp: names, and the classes that are created without arguments when a
+# broadcaster first opens such a device. Others may add theirs: see docs/transports.md.
+TRANSPORTS = {"simulator": "devices.transports.simulator.SimulatorTransport"} | env.dict(
+    "EXTRA_TRANSPORTS", default={}
+)
 # Simulated devices may run faster than the clock, for demos and tests; real ones never do.
 SIMULATOR_SPEED = env.float("SIMULATOR_SPEED", 1.0)
 SIMULATOR_SEED = env.str("SIMULATOR_SEED", "siaran")

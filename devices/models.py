@@ -14,6 +14,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from devices.transports import transport_choices
+
 
 def validate_timezone(name: str) -> None:
     if name not in available_timezones():
@@ -91,8 +93,7 @@ def _offline_if_online() -> Case:
 class Device(models.Model):
     """One WhatsApp account that sends, with its pace and its broadcaster's lease."""
 
-    class Transport(models.TextChoices):
-        SIMULATOR = "simulator", _("simulator")
+    SIMULATOR = "simulator"
 
     class Status(models.TextChoices):
         OFFLINE = "offline", _("offline")
@@ -110,7 +111,7 @@ class Device(models.Model):
         help_text=_("With country code, digits only: 60123456789"),
     )  # fmt: skip
     transport = models.CharField(
-        _("transport"), max_length=20, choices=Transport.choices, default=Transport.SIMULATOR
+        _("transport"), max_length=20, choices=transport_choices, default=SIMULATOR
     )
     enabled = models.BooleanField(
         _("enabled"), default=True, help_text=_("A device that is switched off sends nothing.")
@@ -195,7 +196,7 @@ class Device(models.Model):
     @property
     def speed(self) -> float:
         """How many times faster than the clock this device's pauses pass: 1, but for demos."""
-        simulated = self.transport == self.Transport.SIMULATOR
+        simulated = self.transport == self.SIMULATOR
         return settings.SIMULATOR_SPEED if simulated else 1.0
 
     @property

@@ -1,16 +1,31 @@
-"""How devices reach WhatsApp. Imported by the broadcaster only."""
+"""How devices reach WhatsApp. Sessions are opened by the broadcaster only."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import cast
+from functools import cache
+from typing import TYPE_CHECKING, cast
 
-from devices.transports.base import Transport
+from django.conf import settings
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 
-# Imported when first used: a transport's library may start threads or a foreign runtime.
-_MODULES = {"simulator": "devices.transports.simulator"}
+if TYPE_CHECKING:
+    from devices.transports.base import Transport
 
 
+@cache
 def transport(name: str) -> Transport:
-    """Returns the transport that devices name in their `transport` field."""
-    return cast(Transport, import_module(_MODULES[name]).TRANSPORT)
+    """Returns the transport that devices name in their `transport` field, one a process.
+
+    Imported when first used: a transport's library may start threads or a foreign runtime.
+    Raises LookupError for a name that settings.TRANSPORTS does not have.
+    """
+    if name not in settings.TRANSPORTS:
+        raise LookupError(f"There is no transport {name!r}; EXTRA_TRANSPORTS may add it.")
+    return cast("Transport", import_string(settings.TRANSPORTS[name])())
+
+
+def transport_choices() -> list[tuple[str, str]]:
+    """Returns the names that a device may choose from, without importing any of them."""
+    ours = {"simulator": _("simulator")}
+    return [(name, ours.get(name, name)) for name in settings.TRANSPORTS]

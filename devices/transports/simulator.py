@@ -163,6 +163,3 @@ class SimulatorTransport:
 
     def open(self, device: Device, report: Report) -> SimulatorSession:
         return SimulatorSession(device, report, self.world)
-
-
-TRANSPORT = SimulatorTransport()

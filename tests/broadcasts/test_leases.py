@@ -23,7 +23,7 @@ from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.supervisor import Supervisor
 from broadcasts.worker import Broadcaster
 from devices.models import Device, SimulatedMessage
-from devices.transports import simulator
+from devices.transports import transport
 from devices.transports.base import Blocked, Outcome, OutgoingMessage
 from devices.transports.simulator import SimulatorSession, World
 from tests.factories import BroadcastMessageFactory, DeviceFactory
@@ -37,7 +37,7 @@ def fast(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SIMULATOR_SPEED = 1000
     settings.HEARTBEAT_SECONDS = 0
     world = World(not_on_whatsapp=0, media_host_down=0, delivered=0)
-    monkeypatch.setattr(simulator.TRANSPORT, "world", world)
+    monkeypatch.setattr(transport("simulator"), "world", world)
     monkeypatch.setattr(leases, "LOOK_AROUND_SECONDS", 0.0)
     monkeypatch.setattr(worker, "LOOK_AROUND_SECONDS", 0.2)
     monkeypatch.setattr(worker, "DATABASE_DOWN_SECONDS", 0.01)

@@ -17,7 +17,7 @@ from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.worker import Broadcaster
 from campaigns.models import Campaign
 from devices.models import Device, SimulatedMessage
-from devices.transports import simulator
+from devices.transports import simulator, transport
 from devices.transports.simulator import World
 from leads.models import Lead
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
@@ -34,7 +34,7 @@ def world(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     def make(**traits: object) -> None:
         traits = {name: getattr(KIND, name) for name in World.__slots__} | traits
-        monkeypatch.setattr(simulator.TRANSPORT, "world", World(**traits))  # type: ignore[arg-type]
+        monkeypatch.setattr(transport("simulator"), "world", World(**traits))  # type: ignore[arg-type]
 
     make()
     return make
@@ -342,8 +342,8 @@ def test_a_replaced_connection_can_send_no_more() -> None:
     from devices.transports.base import OutgoingMessage, Refused
 
     device = DeviceFactory()
-    older = simulator.TRANSPORT.open(device, lambda event: None)
-    newer = simulator.TRANSPORT.open(device, lambda event: None)
+    older = transport("simulator").open(device, lambda event: None)
+    newer = transport("simulator").open(device, lambda event: None)
     try:
         outcome = older.send(OutgoingMessage("message-1", "60123456789", "Hi"))
     finally:

@@ -80,7 +80,7 @@ class Command(BaseCommand):
 
     def is_in_use(self) -> bool:
         """Whether there is anybody or anything here that the demo did not make."""
-        ours = Q(transport=Device.Transport.SIMULATOR, phone__startswith="60112000000")
+        ours = Q(transport=Device.SIMULATOR, phone__startswith="60112000000")
         return (
             Device.objects.exclude(ours).exists()
             or Lead.objects.exclude(consent_source=CONSENT).exists()
