@@ -1,20 +1,22 @@
-"""Claiming: from `pending` to `processing`, and over the fence to `queued`.
+"""The hot path: from `pending` to `processing`, over the fence to `queued`, and home to `sent`.
 
 One claim serves all devices that are due now, with the head of each. UPDATE-then-SELECT, without
-SKIP LOCKED, so it is the same on SQLite, MySQL 5.7 to 9 and MariaDB. Measured beside the
-alternatives in docs/architecture.md; the statements are raw because the ORM can express neither
-the correlated heads nor an UPDATE that is sure to stay one statement.
+SKIP LOCKED, so it is the same on SQLite, MySQL 5.7 to 9 and MariaDB. See docs/engine.md.
+
+Raw, because the ORM can express neither the correlated heads nor an UPDATE that is sure to stay
+one statement, and because a Case of a few hundred Whens took it more time than all the rest.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, Value, When
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from broadcasts.retrying import survive_conflicts
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from broadcasts.pacing import Slot
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # What a paused or cancelled campaign still has in the queue is not sent, from the moment of the
 # pause: the rows themselves are moved afterwards.
@@ -59,6 +63,33 @@ UPDATE {messages} AS m
                 WHERE d.id = m.device_id AND d.worker_id = %s AND d.lease_expires_at > {now})
    AND NOT ({held})
 """
+
+# The pause and the use of the caps, in the transaction of the hand-over.
+SLOTS = """
+UPDATE {devices}
+   SET next_send_at = CASE id {next_send_at} END,
+       usage_hour_at = CASE id {usage_hour_at} END,
+       usage_hour_count = CASE id {usage_hour_count} END,
+       usage_day = CASE id {usage_day} END,
+       usage_day_count = CASE id {usage_day_count} END
+ WHERE id IN ({ids}) AND worker_id = %s
+"""
+
+# Fenced by the claim: one that was released, or claimed anew, is another's to write about.
+SENT = """
+UPDATE {messages}
+   SET status = 'sent', sent_at = {now}, finished_at = {now}, error_code = '', error_message = '',
+       provider_message_id = CASE id {provider_message_id} END
+ WHERE id IN ({ids}) AND processing_worker_id IN ({tokens}) AND status IN ('queued', 'unknown')
+"""
+
+# The lead stays with the device that has written to it ("sticky sender").
+STAYS = """
+UPDATE {leads} SET device_id = CASE id {device_id} END WHERE id IN ({ids}) AND device_id IS NULL
+"""
+
+# A CASE compares row by row: of so many rows it stays cheaper than a statement for each.
+CASE_ROWS = 200
 
 NOW = {"mysql": "CURRENT_TIMESTAMP(6)", "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"}
 
@@ -128,31 +159,70 @@ def hand_over(
             ready = model.objects.filter(pk__in=ids, processing_worker_id__in=tokens)
             ready_ids = set(ready.filter(status="queued").values_list("pk", flat=True))
             messages = [message for message in messages if message.pk in ready_ids]
-        _store_slots({m.device_id: slots[m.device_id] for m in messages if m.device_id}, worker_id)
+        stored = {m.device_id: slots[m.device_id] for m in messages if m.device_id}
+        _store_slots(model, stored, worker_id)
     return list(messages)
 
 
-def _store_slots(slots: Mapping[int, Slot], worker_id: str) -> None:
-    if not slots:
-        return
+@survive_conflicts
+def finish(
+    model: type[BroadcastMessage], sent: Mapping[int, str], tokens: Iterable[str | None]
+) -> int:
+    """Writes down that these messages {id: WhatsApp's id} were sent under these claims.
 
-    def by_device(field: str) -> Case:
-        return Case(
-            *(When(pk=pk, then=Value(getattr(slot, field))) for pk, slot in slots.items()),
-            default=F(field),
-            output_field=Device._meta.get_field(field),  # type: ignore[arg-type]
+    Safe to repeat: what is recorded already does not match again. Returns how many matched.
+    """
+    names = sorted(token for token in set(tokens) if token)
+    finished = 0
+    for rows in _chunks(sent):
+        cases, values = _cases(provider_message_id=rows)
+        statement = _sql(model, SENT, ids=len(rows), tokens=_marks(len(names)), **cases)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [*values, *rows, *names])
+            finished += cursor.rowcount
+    return finished
+
+
+@survive_conflicts
+def keep_with(model: type[BroadcastMessage], devices: Mapping[int, int]) -> None:
+    """Ties leads that no device has written to yet to these devices: {lead id: device id}."""
+    for rows in _chunks(devices):
+        cases, values = _cases(device_id=rows)
+        with connection.cursor() as cursor:
+            cursor.execute(_sql(model, STAYS, ids=len(rows), **cases), [*values, *rows])
+
+
+def _store_slots(model: type[BroadcastMessage], slots: Mapping[int, Slot], worker_id: str) -> None:
+    moment, day = connection.ops.adapt_datetimefield_value, connection.ops.adapt_datefield_value
+    for rows in _chunks(slots):
+        cases, values = _cases(
+            next_send_at={pk: moment(slot.next_send_at) for pk, slot in rows.items()},
+            usage_hour_at={pk: moment(slot.usage_hour_at) for pk, slot in rows.items()},
+            usage_hour_count={pk: slot.usage_hour_count for pk, slot in rows.items()},
+            usage_day={pk: day(slot.usage_day) for pk, slot in rows.items()},
+            usage_day_count={pk: slot.usage_day_count for pk, slot in rows.items()},
         )
+        statement = _sql(model, SLOTS, ids=len(rows), **cases)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [*values, *rows, worker_id])
 
-    fields = (
-        "next_send_at",
-        "usage_hour_at",
-        "usage_hour_count",
-        "usage_day",
-        "usage_day_count",
-    )
-    Device.objects.filter(pk__in=sorted(slots), worker_id=worker_id).update(
-        **{field: by_device(field) for field in fields}
-    )
+
+def _cases(**columns: Mapping[int, Any]) -> tuple[dict[str, str], list[Any]]:
+    """Returns the WHENs of each column {id: value}, and their parameters in that order."""
+    whens = {name: "WHEN %s THEN %s " * len(values) for name, values in columns.items()}
+    pairs = chain.from_iterable(values.items() for values in columns.values())
+    return whens, list(chain.from_iterable(pairs))
+
+
+def _chunks(rows: Mapping[int, T]) -> Iterator[dict[int, T]]:
+    """Yields these rows by id, so many at a time as one CASE may have; ids sorted."""
+    ids = sorted(rows)
+    for start in range(0, len(ids), CASE_ROWS):
+        yield {pk: rows[pk] for pk in ids[start : start + CASE_ROWS]}
+
+
+def _marks(count: int) -> str:
+    return ", ".join(["%s"] * count)
 
 
 def _heads(model: type[BroadcastMessage], worker_id: str, device_ids: Sequence[int]) -> list[int]:
@@ -163,7 +233,7 @@ def _heads(model: type[BroadcastMessage], worker_id: str, device_ids: Sequence[i
         return sorted(pk for (pk,) in cursor.fetchall() if pk is not None)
 
 
-def _sql(model: type[BroadcastMessage], statement: str, *, ids: int) -> str:
+def _sql(model: type[BroadcastMessage], statement: str, *, ids: int, **parts: str) -> str:
     """Fills in this database's table names and clock; values stay bound parameters."""
     quote = connection.ops.quote_name
     tables = {
@@ -172,6 +242,7 @@ def _sql(model: type[BroadcastMessage], statement: str, *, ids: int) -> str:
             ("devices", "device"),
             ("campaigns", "campaign"),
             ("sequences", "sequence"),
+            ("leads", "lead"),
         )
     }
     return statement.format(
@@ -179,5 +250,6 @@ def _sql(model: type[BroadcastMessage], statement: str, *, ids: int) -> str:
         **tables,
         held=HELD.format(**tables),
         now=NOW[connection.vendor],
-        ids=", ".join(["%s"] * ids),
+        ids=_marks(ids),
+        **parts,
     )

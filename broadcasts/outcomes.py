@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce, Now
 
+from broadcasts import claiming
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import RELEASED
 from broadcasts.retrying import survive_conflicts
@@ -160,22 +161,14 @@ def settle_unknown(
 
 def _record_accepted(results: Sequence[Sent]) -> int:
     ids = {r.message.pk: r.outcome.provider_message_id[:64] for r in results}  # type: ignore[union-attr]
-    recorded = _update(
-        _mine(results),
-        provider_message_id=Case(*(When(pk=pk, then=Value(ids[pk])) for pk in sorted(ids))),
-        **_sent_values(),
-    )
-    # The lead stays with the device that has written to it ("sticky sender").
+    tokens = {r.message.processing_worker_id for r in results}
+    recorded = claiming.finish(BroadcastMessage, ids, tokens)
     new = {
         r.message.lead.pk: r.message.device_id
         for r in results
-        if r.message.lead and not r.message.lead.device_id
+        if r.message.lead and r.message.device_id and not r.message.lead.device_id
     }
-    if new:
-        _update(
-            Lead.objects.filter(pk__in=sorted(new), device__isnull=True),
-            device_id=Case(*(When(pk=pk, then=Value(new[pk])) for pk in sorted(new))),
-        )
+    claiming.keep_with(BroadcastMessage, new)
     return recorded
 
 
