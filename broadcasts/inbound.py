@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Iterable
 
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
@@ -42,13 +43,21 @@ def is_opt_out(text: str) -> bool:
     return _AROUND.sub("", text.strip()).upper() in OPT_OUT_WORDS
 
 
+def connected(leases: Iterable[Lease]) -> None:
+    """Sessions that may send from now on: a broadcaster that starts opens thousands at a time."""
+    ids = []
+    for lease in leases:
+        lease.connected = True
+        ids.append(lease.device.pk)
+    Device.objects.filter(pk__in=sorted(ids)).change_status(Device.Status.ONLINE)
+
+
 def handle(lease: Lease, event: Event, receipts: Receipts) -> None:
     """Acts on what a session reported."""
     device = lease.device
     match event:
         case Connected():
-            lease.connected = True
-            device.change_status(Device.Status.ONLINE)
+            connected([lease])
         case Disconnected(reason):
             lease.connected = False
             device.change_status(Device.Status.OFFLINE, reason=reason)

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # The holder stops well before its lease ends when it cannot renew it.
 SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 2.0
+REFRESH_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 60.0
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
@@ -44,7 +45,8 @@ class Lease:
     slot: pacing.Slot
     connected: bool = False
     in_flight: BroadcastMessage | None = None
-    look_again_at: float = 0.0  # monotonic: there was nothing to send, ask again then
+    look_again_at: float = 0.0  # by clock(): there was nothing to send, ask again then
+    idle_seconds: float = 0.5  # and so long after the next time
 
 
 class Leases:
@@ -59,7 +61,9 @@ class Leases:
         self.held: dict[int, Lease] = {}
         self._renewed_at = -math.inf
         self._looked_at = -math.inf
+        self._refreshed_at = -math.inf
         self._asked_at = -math.inf
+        self.shortest_gap_seconds = 0.0  # of the devices held
         self._clock_offset = 0.0
         self._avoid_until: dict[int, float] = {}
 
@@ -77,14 +81,22 @@ class Leases:
         """The database's time, as last heard."""
         return datetime.fromtimestamp(clock() + self._clock_offset, tz=UTC)
 
-    def keep(self) -> None:
-        """Renews what is held, gives up what is another's share, takes what is free."""
+    def keep(self) -> list[Lease]:
+        """Renews what is held, gives up what is another's share, takes what is free.
+
+        Returns the devices whose rules an operator has changed.
+        """
         self.renew_in_time()
         now = time.monotonic()
-        if now >= self._looked_at + LOOK_AROUND_SECONDS:
-            self._looked_at = now
-            self._refresh()
-            self._share()
+        if now < self._looked_at + LOOK_AROUND_SECONDS:
+            return []
+        self._looked_at = now
+        changed = self._refresh() if now >= self._refreshed_at + REFRESH_SECONDS else []
+        self._settle()
+        self._share()
+        gaps = (lease.pace.min_delay_seconds / lease.pace.speed for lease in self.held.values())
+        self.shortest_gap_seconds = min(gaps, default=0.0)
+        return changed
 
     def renew_in_time(self) -> None:
         """Renews what is held when a heartbeat is due."""
@@ -101,35 +113,55 @@ class Leases:
             logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
             self._close(pk)
 
-    def _refresh(self) -> None:
-        """Reads the devices again: operators change their pace and switch them off."""
-        devices = Device.objects.in_bulk(list(self.held))
-        for pk, lease in self.held.items():
-            if not (device := devices.get(pk)):
-                continue
+    def _refresh(self) -> list[Lease]:
+        """Reads again what operators change; returns the leases of those devices.
+
+        Only what has changed becomes a model again: thousands would take longer than their pauses.
+        """
+        self._refreshed_at = time.monotonic()
+        mine = Device.objects.filter(worker_id=self.worker_id).order_by()
+        found = {row[0]: row[1:] for row in mine.values_list("pk", *Device.SETTINGS)}
+        changed = [
+            pk for pk in found if pk in self.held and found[pk] != self.held[pk].device.settings
+        ]
+        for pk, device in Device.objects.in_bulk(changed).items():
+            lease = self.held[pk]
             lease.device, lease.pace = device, pacing.Pace.of(device)
-            over = device.restricted_until and device.restricted_until <= self.now()
-            if device.status in Device.BLOCKED and over and lease.connected:
-                device.change_status(Device.Status.ONLINE)
-        connected = {pk: lease for pk, lease in self.held.items() if lease.connected}
+        return [self.held[pk] for pk in changed]
+
+    def _settle(self) -> None:
+        """Lets what was blocked for a time send again, and asks about what got lost."""
+        mine = Device.objects.filter(worker_id=self.worker_id)
+        over = [pk for pk in mine.unblocked().values_list("pk", flat=True) if self._connected(pk)]
+        if over:
+            Device.objects.filter(pk__in=sorted(over)).change_status(Device.Status.ONLINE)
         # What got lost just now at every look, older messages once in a while.
         now = time.monotonic()
         all_of_them = now >= self._asked_at + ASK_AGAIN_SECONDS
         if all_of_them:
             self._asked_at = now
+        connected = {pk: lease for pk, lease in self.held.items() if lease.connected}
         settle_unknown(
+            self.worker_id,
             {pk: lease.session for pk, lease in connected.items()},
             in_flight=[m for lease in connected.values() if (m := lease.in_flight)],
             newer_than=timedelta(days=1) if all_of_them else timedelta(minutes=2),
         )
 
+    def _connected(self, pk: int) -> bool:
+        return pk in self.held and self.held[pk].connected
+
     def _share(self) -> None:
-        usable = set(Device.objects.usable().values_list("pk", flat=True))
+        usable = Device.objects.usable()
         # What is on the wire is finished first; the next look gives these back.
         idle = [pk for pk, lease in self.held.items() if lease.in_flight is None]
-        self.give_back([pk for pk in idle if pk not in usable])
+        unusable = Device.objects.filter(worker_id=self.worker_id).exclude(
+            pk__in=usable.values("pk")
+        )
+        gone = set(unusable.values_list("pk", flat=True))
+        self.give_back([pk for pk in idle if pk in gone])
         alive = max(Worker.objects.alive().count(), 1)
-        share = min(math.ceil(len(usable) / alive), self.capacity)
+        share = min(math.ceil(usable.count() / alive), self.capacity)
         surplus = max(len(self.held) - share, 0)
         self.give_back([pk for pk in idle if pk in self.held][:surplus])
         free = self._free_devices()

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
 from broadcasts.models import BroadcastMessage
@@ -95,7 +95,9 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
         at = {pk: receipt.at for pk, receipt in matched if receipt.kind == kind}
         if not at:
             continue
-        when = Case(*(When(pk=pk, then=Value(at[pk])) for pk in sorted(at)))
+        said = Case(*(When(pk=pk, then=Value(at[pk])) for pk in sorted(at)))
+        # By the receipt's clock, which is not the database's: never before it was sent.
+        when = Greatest(said, Coalesce(F("sent_at"), said))
         # Receipts come late, twice and out of order: the first of a kind stays. Whoever read a
         # message received it, whatever got lost in between.
         fields = ["delivered_at"] if kind == "delivered" else ["delivered_at", "read_at"]
@@ -118,26 +120,31 @@ def _id(receipt: Receipt) -> str:
 
 
 def settle_unknown(
+    worker_id: str,
     sessions: Mapping[int, Session],
     *,
     in_flight: Sequence[BroadcastMessage] = (),
     newer_than: timedelta = timedelta(days=1),
 ) -> int:
-    """Asks the transports {device id: session} about messages whose outcome got lost lately;
-    returns how many they settled.
+    """Asks the transports {device id: session} of this worker's devices about messages whose
+    outcome got lost lately; returns how many they settled.
 
     `in_flight` is what these very sessions are sending: declared unknown because it takes too
     long, it may still leave, so that "not sent" would not be the last word.
     """
     unknown = BroadcastMessage.objects.filter(
-        device_id__in=sorted(sessions),
+        device__worker_id=worker_id,
         status="unknown",
         finished_at__gt=Now() - newer_than,
-    ).exclude(pk__in=[message.pk for message in in_flight])
+    )
+    sending = {message.pk for message in in_flight}
     settled = 0
-    for message in unknown.order_by("pk")[:200]:
+    for message in unknown.order_by("-finished_at")[:500]:
+        session = sessions.get(message.device_id or 0)
+        if message.pk in sending or not session:
+            continue
         try:
-            memory = sessions[message.device_id or 0].recall(message.key)
+            memory = session.recall(message.key)
         except Exception:  # one account's trouble must not end the others' sessions
             logger.exception("Message %s: the transport could not be asked", message.pk)
             continue

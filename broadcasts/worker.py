@@ -16,23 +16,33 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import takewhile
 
 from django.db import InterfaceError, OperationalError, connection
 
 from broadcasts import inbound, outcomes, pacing
-from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases
+from broadcasts.agenda import Agenda
+from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import RELEASED
 from devices.models import Device
-from devices.transports.base import Event, OutgoingMessage, Refused, Unknown
+from devices.transports.base import Connected, Event, OutgoingMessage, Refused, Unknown
 from leads.models import Lead, SkipReason
 
 logger = logging.getLogger(__name__)
 
+# One turn serves all devices that are due, so a turn is worth waiting a little for.
 TICK_SECONDS = 0.1
-IDLE_SECONDS = 0.5  # how soon a device that had nothing to send is asked about again
+SHORTEST_TICK_SECONDS = 0.005  # simulated devices run faster than the clock
+TICKS_A_PAUSE = 20  # a tick is short beside the pauses that it must not lengthen
+BATCH = 500  # devices served in one turn
+BUSY = 50  # after a turn that served so many the next begins at once
+# A device that had nothing to send is not asked again before something waits for it, and less and
+# less often when that something is not due, or held.
+IDLE_SECONDS = 0.5
+LONGEST_IDLE_SECONDS = 8.0
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
 
@@ -55,6 +65,10 @@ class Broadcaster:
         self._events: list[tuple[int, Event]] = []
         self._receipts = inbound.Receipts()
         self._leases = Leases(self.id, capacity=capacity, report=self._reported)
+        self._agenda = Agenda()
+        self._turned_at = -math.inf
+        self._served = 0
+        self._looked_for_work_at = -math.inf
         self._senders = ThreadPoolExecutor(max_workers=capacity, thread_name_prefix="send")
         self._drained_since = math.inf
         self._was_interrupted = False
@@ -76,27 +90,56 @@ class Broadcaster:
 
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
+        self._turned_at, self._served = clock(), 0
         if self._was_interrupted:
             self._release_forgotten()
         self._collect()
-        self._leases.keep()
+        for lease in self._leases.keep():
+            self._put_down(lease)  # its pace was changed
+        self._look_for_work()
         self._send_due()
 
     # Sending
+
+    def _put_down(self, lease: Lease) -> None:
+        """Puts a device down for the moment at which its pace next lets it send."""
+        if lease.connected and lease.in_flight is None:
+            now = self._leases.now()
+            wait = pacing.earliest(lease.pace, lease.slot, now) - now
+            self._agenda.put(lease.device.pk, clock() + wait.total_seconds())
+
+    def _look_for_work(self) -> None:
+        """Puts devices down again that had nothing to send, once something waits for them."""
+        if clock() < self._looked_for_work_at + IDLE_SECONDS:
+            return
+        self._looked_for_work_at = clock()
+        idle = [
+            lease
+            for pk, lease in self._leases.held.items()
+            if pk not in self._agenda and lease.look_again_at <= clock()
+            and lease.connected and lease.in_flight is None
+        ]  # fmt: skip
+        if not idle:
+            return
+        waiting = BroadcastMessage.objects.devices_waiting()
+        for lease in idle:
+            if lease.device.pk in waiting:
+                self._put_down(lease)
 
     def _send_due(self) -> None:
         if not self._leases.are_safe():
             return
         now = self._leases.now()
-        due = [lease for lease in self._leases.held.values() if self._is_due(lease, now)]
+        due = []
+        for pk in self._agenda.due(clock(), limit=BATCH):
+            lease = self._leases.held.get(pk)
+            if lease and lease.connected and lease.in_flight is None:
+                due.append(lease)
         if not due:
             return
         ids = [lease.device.pk for lease in due]
         claimed = BroadcastMessage.objects.claim(worker_id=self.id, device_ids=ids)
-        served = {message.device_id for message in claimed}
-        for lease in due:
-            if lease.device.pk not in served:
-                lease.look_again_at = time.monotonic() + IDLE_SECONDS
+        self._rest(due, served={message.device_id or 0 for message in claimed})
         sendable = self._leave_out(claimed)
         slots = {}
         for message in sendable:
@@ -111,16 +154,21 @@ class Broadcaster:
             lease = self._leases.held[message.device_id or 0]
             lease.slot = slots[lease.device.pk]
             lease.in_flight = message
+            self._agenda.drop([lease.device.pk])
             self._on_wire.add((message.pk, message.processing_worker_id))
             self._senders.submit(self._send, lease, message)
+            self._served += 1
 
-    def _is_due(self, lease: Lease, now: datetime) -> bool:
-        return (
-            lease.connected
-            and lease.in_flight is None
-            and lease.look_again_at <= time.monotonic()
-            and pacing.earliest(lease.pace, lease.slot, now) <= now
-        )
+    def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
+        """Lets devices be for a while that had nothing to send; the others are asked again, until
+        something of theirs is on its way."""
+        for lease in due:
+            if lease.device.pk in served:
+                lease.idle_seconds = IDLE_SECONDS
+                self._agenda.put(lease.device.pk, clock() + IDLE_SECONDS)
+            else:
+                lease.look_again_at = clock() + lease.idle_seconds
+                lease.idle_seconds = min(2 * lease.idle_seconds, LONGEST_IDLE_SECONDS)
 
     def _leave_out(self, claimed: Sequence[BroadcastMessage]) -> list[BroadcastMessage]:
         """Skips those whose lead may not be messaged any more since the message was queued."""
@@ -171,19 +219,20 @@ class Broadcaster:
         self._inbox.put((device_id, event))
 
     def _wait(self) -> None:
-        """Sleeps until something comes in, the next slot begins, or a tick has passed."""
-        with suppress(queue.Empty):
-            self._sort_in(self._inbox.get(timeout=self._seconds_to_next_slot()))
+        """Sleeps until the next turn is worth it; what comes in meanwhile waits for it."""
+        if self._served >= BUSY:
+            return
+        wake_at = max(
+            self._turned_at + self._tick_seconds(),
+            min(self._agenda.next_at(), self._turned_at + TICK_SECONDS),
+        )
+        while not self.stopping and (left := wake_at - clock()) > 0:
+            with suppress(queue.Empty):
+                self._sort_in(self._inbox.get(timeout=left))
 
-    def _seconds_to_next_slot(self) -> float:
-        now = self._leases.now()
-        waits = [
-            (pacing.earliest(lease.pace, lease.slot, now) - now).total_seconds()
-            for lease in self._leases.held.values()
-            if lease.connected and lease.in_flight is None
-            and lease.look_again_at <= time.monotonic()
-        ]  # fmt: skip
-        return min([max(wait, 0.002) for wait in waits] + [TICK_SECONDS])
+    def _tick_seconds(self) -> float:
+        tick = self._leases.shortest_gap_seconds / TICKS_A_PAUSE
+        return min(max(tick, SHORTEST_TICK_SECONDS), TICK_SECONDS)
 
     def _collect(self) -> None:
         while not self._inbox.empty():
@@ -197,13 +246,25 @@ class Broadcaster:
                 # A late answer from an earlier lease leaves what this one is sending alone.
                 if lease and lease.in_flight is sent.message:
                     lease.in_flight = None
+                    self._put_down(lease)
             self._unrecorded = []
         while self._events:
-            device_id, event = self._events[0]
-            if lease := self._leases.held.get(device_id):
-                inbound.handle(lease, event, self._receipts)
-            self._events.pop(0)
+            self._handle_next_events()
         self._receipts.record()
+
+    def _handle_next_events(self) -> None:
+        """Acts on the next event, or on as many as connect in a row; drops them once that is
+        written down."""
+        held = self._leases.held
+        connected = list(takewhile(lambda pair: isinstance(pair[1], Connected), self._events))
+        leases = [held[pk] for pk, _ in connected or self._events[:1] if pk in held]
+        if connected:
+            inbound.connected(leases)
+        elif leases:
+            inbound.handle(leases[0], self._events[0][1], self._receipts)
+        for lease in leases:
+            self._put_down(lease)
+        del self._events[: len(connected) or 1]
 
     def _sort_in(self, item: Sent | tuple[int, Event]) -> None:
         if isinstance(item, Sent):

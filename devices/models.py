@@ -32,6 +32,10 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         lost = Q(status__in=[Device.Status.LOGGED_OUT, Device.Status.BANNED])
         return self.filter(enabled=True).exclude(lost & ~_block_is_over())
 
+    def unblocked(self) -> Self:
+        """Devices that WhatsApp had blocked for a time which is over."""
+        return self.filter(_block_is_over(), status__in=Device.BLOCKED)
+
     def leased(self) -> Self:
         """Devices that a broadcaster holds right now, by the database's clock."""
         return self.filter(lease_expires_at__gt=Now()).exclude(worker_id="")
@@ -81,6 +85,27 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             worker_id="", lease_expires_at=None, status=_offline_if_online()
         )
 
+    def change_status(
+        self, status: Device.Status, *, reason: str = "", until: datetime | None = None
+    ) -> int:
+        """Records what WhatsApp says of these accounts; returns for how many that is news.
+
+        What WhatsApp blocked is not brought back by a connection that begins or ends, only by
+        the end of the time it was blocked for, or by pairing again.
+        """
+        reason = reason[:255]
+        same = Q(status=status, status_reason=reason)
+        same &= Q(restricted_until=until) if until else Q(restricted_until__isnull=True)
+        changed = self.filter(~same)
+        if status in (Device.Status.OFFLINE, Device.Status.ONLINE):
+            changed = changed.exclude(Q(status__in=Device.BLOCKED) & ~_block_is_over())
+        return changed.update(
+            status=status,
+            status_reason=reason,
+            status_changed_at=Now(),
+            restricted_until=until,
+        )
+
 
 def _block_is_over() -> Q:
     return Q(restricted_until__isnull=False, restricted_until__lte=Now())
@@ -103,6 +128,19 @@ class Device(models.Model):
         BANNED = "banned", _("banned")
 
     BLOCKED = (Status.RESTRICTED, Status.LOGGED_OUT, Status.BANNED)
+
+    # What operators set and a broadcaster goes by.
+    SETTINGS = (
+        "name",
+        "min_delay_seconds",
+        "max_delay_seconds",
+        "hourly_limit",
+        "daily_limit",
+        "warmup_started_on",
+        "sends_from",
+        "sends_until",
+        "timezone",
+    )
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     phone = models.CharField(
@@ -200,6 +238,11 @@ class Device(models.Model):
         return settings.SIMULATOR_SPEED if simulated else 1.0
 
     @property
+    def settings(self) -> tuple[object, ...]:
+        """The values of SETTINGS, to tell whether an operator has changed one."""
+        return tuple(getattr(self, name) for name in self.SETTINGS)
+
+    @property
     def state(self) -> str:
         """The status as it is now: nobody is online without a broadcaster that holds it."""
         if not self.enabled:
@@ -216,25 +259,9 @@ class Device(models.Model):
     def change_status(
         self, status: Device.Status, *, reason: str = "", until: datetime | None = None
     ) -> bool:
-        """Records what WhatsApp says of the account; returns whether that is news.
-
-        What WhatsApp blocked is not brought back by a connection that begins or ends, only by
-        the end of the time it was blocked for, or by pairing again.
-        """
-        reason = reason[:255]
-        same = Q(status=status, status_reason=reason)
-        same &= Q(restricted_until=until) if until else Q(restricted_until__isnull=True)
-        changed = Device.objects.filter(~same, pk=self.pk)
-        if status in (self.Status.OFFLINE, self.Status.ONLINE):
-            changed = changed.exclude(Q(status__in=self.BLOCKED) & ~_block_is_over())
-        return bool(
-            changed.update(
-                status=status,
-                status_reason=reason,
-                status_changed_at=Now(),
-                restricted_until=until,
-            )
-        )
+        """Records what WhatsApp says of the account; returns whether that is news."""
+        this = Device.objects.filter(pk=self.pk)
+        return bool(this.change_status(status, reason=reason, until=until))
 
 
 class SimulatedSession(models.Model):

@@ -220,7 +220,7 @@ def test_a_broadcaster_that_wakes_up_late_claims_nothing(
     broadcaster, device = started(), DeviceFactory()
     turn_until(broadcaster, lambda: Device.objects.get().status == "online")
     message = BroadcastMessageFactory(device=device)
-    broadcaster._leases.held[device.pk].look_again_at = 0
+    broadcaster._agenda.put(device.pk, 0)
     moment = leases.clock() + settings.LEASE_SECONDS * 0.7
     monkeypatch.setattr(leases, "clock", lambda: moment)
 
@@ -341,8 +341,8 @@ def test_of_one_claim_what_is_still_on_the_wire_is_not_released(wire: Wire) -> N
     held = broadcaster._leases.held
     turn_until(broadcaster, lambda: [lease.connected for lease in held.values()] == [True, True])
     quick, slow = (BroadcastMessageFactory(device=device) for device in devices)
-    for lease in held.values():
-        lease.look_again_at = 0  # both are asked in the next turn
+    for device in devices:
+        broadcaster._agenda.put(device.pk, 0)  # both are asked in the next turn
     turn_until(
         broadcaster, lambda: wire.begun[quick.key].is_set() and wire.begun[slow.key].is_set()
     )
