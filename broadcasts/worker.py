@@ -14,7 +14,6 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from itertools import takewhile
@@ -27,6 +26,7 @@ from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import RELEASED
+from broadcasts.senders import Senders
 from devices.models import Device
 from devices.transports.base import Connected, Event, OutgoingMessage, Refused, Unknown
 from leads.models import Lead, SkipReason
@@ -69,7 +69,7 @@ class Broadcaster:
         self._turned_at = -math.inf
         self._served = 0
         self._looked_for_work_at = -math.inf
-        self._senders = ThreadPoolExecutor(max_workers=capacity, thread_name_prefix="send")
+        self._senders = Senders(capacity)
         self._drained_since = math.inf
         self._was_interrupted = False
 
@@ -91,6 +91,7 @@ class Broadcaster:
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
         self._turned_at, self._served = clock(), 0
+        self._senders.grow()
         if self._was_interrupted:
             self._release_forgotten()
         self._collect()
@@ -300,7 +301,7 @@ class Broadcaster:
         self._survive(lambda: self._receipts.record(at_once=True))
         self._survive(lambda: self._leases.give_back(list(self._leases.held)))
         self._survive(lambda: Worker.objects.retire(self.id))
-        self._senders.shutdown(wait=False, cancel_futures=True)
+        self._senders.stop()
         logger.info("Worker %s stopped", self.id)
 
     def _survive(self, step: Callable[[], None]) -> None:

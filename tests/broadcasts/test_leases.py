@@ -207,7 +207,9 @@ def test_a_sender_thread_whose_lease_is_gone_sends_nothing(
         moment = leases.clock() + settings.LEASE_SECONDS * 0.7
         monkeypatch.setattr(leases, "clock", lambda: moment)
     go_on.set()
-    broadcaster._senders.submit(int).result(20)  # one thread: what was to be sent is through
+    through = threading.Event()
+    broadcaster._senders.submit(through.set)  # one thread: what was to be sent is done with
+    assert through.wait(20)
 
     assert not wire.begun[message.key].is_set()
     turn(broadcaster)
