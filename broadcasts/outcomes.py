@@ -171,9 +171,9 @@ def _record_accepted(results: Sequence[Sent]) -> int:
     tokens = {r.message.processing_worker_id for r in results}
     recorded = claiming.finish(BroadcastMessage, ids, tokens)
     new = {
-        r.message.lead.pk: r.message.device_id
+        r.message.lead_id: r.message.device_id
         for r in results
-        if r.message.lead and r.message.device_id and not r.message.lead.device_id
+        if r.message.lead_id and r.message.device_id and not r.message.lead_device  # type: ignore[attr-defined]
     }
     claiming.keep_with(BroadcastMessage, new)
     return recorded

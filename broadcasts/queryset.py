@@ -103,10 +103,11 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         messages: Sequence[BroadcastMessage],
         slots: Mapping[int, Slot],
         *,
+        at: datetime,
         worker_id: str,
     ) -> list[BroadcastMessage]:
         """See claiming.hand_over."""
-        return claiming.hand_over(self.model, messages, slots, worker_id=worker_id)
+        return claiming.hand_over(self.model, messages, slots, at=at, worker_id=worker_id)
 
     @survive_conflicts
     def release(self, messages: Iterable[BroadcastMessage]) -> int:

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import takewhile
 
@@ -29,7 +30,7 @@ from broadcasts.queryset import RELEASED
 from broadcasts.senders import Senders
 from devices.models import Device
 from devices.transports.base import Connected, Event, OutgoingMessage, Refused, Unknown
-from leads.models import Lead, SkipReason
+from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
+LATE = Refused("lease_lost", "The broadcaster stalled before sending.", timedelta(0))
 
 
 class Broadcaster:
@@ -79,7 +81,10 @@ class Broadcaster:
 
     def run(self) -> None:
         """Runs until stopped (or, draining, until nothing is left to send)."""
-        Worker.objects.register(self.id)
+        while not self.stopping and not self._survive(
+            lambda: Worker.objects.beat(self.id, devices=0)
+        ):
+            pass
         logger.info("Worker %s started", self.id)
         while not self.stopping and not self._is_orphaned():
             self._survive(self.turn)
@@ -87,6 +92,9 @@ class Broadcaster:
                 self._survive(self._look_for_the_end)
             self._wait()
         self._finish()
+
+    def _register(self) -> None:
+        Worker.objects.beat(self.id, devices=0)
 
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
@@ -130,7 +138,6 @@ class Broadcaster:
     def _send_due(self) -> None:
         if not self._leases.are_safe():
             return
-        now = self._leases.now()
         due = []
         for pk in self._agenda.due(clock(), limit=BATCH):
             lease = self._leases.held.get(pk)
@@ -141,24 +148,32 @@ class Broadcaster:
         ids = [lease.device.pk for lease in due]
         claimed = BroadcastMessage.objects.claim(worker_id=self.id, device_ids=ids)
         self._rest(due, served={message.device_id or 0 for message in claimed})
-        sendable = self._leave_out(claimed)
-        slots = {}
-        for message in sendable:
+        if sendable := self._leave_out(claimed):
+            self._hand_over(sendable)
+
+    def _hand_over(self, messages: list[BroadcastMessage]) -> None:
+        slots, now = {}, self._leases.now()
+        for message in messages:
             lease = self._leases.held[message.device_id or 0]
             gap = pacing.random_gap(
                 lease.pace, message.min_delay_seconds, message.max_delay_seconds
             )
             slots[lease.device.pk] = pacing.after_send(lease.pace, lease.slot, now, gap)
-        if not sendable:
-            return
-        for message in BroadcastMessage.objects.hand_over(sendable, slots, worker_id=self.id):
+        handed = BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=self.id)
+        # The pause counts from the hand-over, which may have taken a while.
+        took = self._leases.now() - now
+        for message in handed:
             lease = self._leases.held[message.device_id or 0]
-            lease.slot = slots[lease.device.pk]
+            slot = slots[lease.device.pk]
+            lease.slot = replace(slot, next_send_at=(slot.next_send_at or now) + took)
             lease.in_flight = message
             self._agenda.drop([lease.device.pk])
             self._on_wire.add((message.pk, message.processing_worker_id))
             self._senders.submit(self._send, lease, message)
-            self._served += 1
+        self._served += len(handed)
+        # Handed over after all, but the answer was lost, and with it the lease: so it never left.
+        kept = set(handed)
+        self._unrecorded += [Sent(message, LATE) for message in messages if message not in kept]
 
     def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
         """Lets devices be for a while that had nothing to send; the others are asked again, until
@@ -173,13 +188,13 @@ class Broadcaster:
 
     def _leave_out(self, claimed: Sequence[BroadcastMessage]) -> list[BroadcastMessage]:
         """Skips those whose lead may not be messaged any more since the message was queued."""
-        reasons = Lead.objects.skip_reasons(m.lead_id for m in claimed if m.lead_id)
         by_reason: dict[str, list[BroadcastMessage]] = {}
         for message in claimed:
-            reason = reasons.get(message.lead_id or 0, "")
-            # A test message has no lead from the start; a campaign's lost its own.
-            if not message.lead_id and message.priority != message.Priority.TEST:
-                reason = SkipReason.LEAD_DELETED
+            reason = message.refusal  # type: ignore[attr-defined]  # annotated by claim
+            if not message.lead_id:
+                # A test message has no lead from the start; a campaign's lost its own.
+                is_test = message.priority == message.Priority.TEST
+                reason = "" if is_test else SkipReason.LEAD_DELETED
             by_reason.setdefault(reason, []).append(message)
         sendable = by_reason.pop("", [])
         for reason, messages in by_reason.items():
@@ -203,8 +218,7 @@ class Broadcaster:
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
         if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
-            late = Refused("lease_lost", "The broadcaster stalled before sending.", timedelta(0))
-            self._inbox.put(Sent(message, late))
+            self._inbox.put(Sent(message, LATE))
             return
         outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
         try:
@@ -304,7 +318,7 @@ class Broadcaster:
         self._senders.stop()
         logger.info("Worker %s stopped", self.id)
 
-    def _survive(self, step: Callable[[], None]) -> None:
+    def _survive(self, step: Callable[[], object]) -> bool:
         """Runs a step; when the database is away, says so and lets the loop come round again."""
         try:
             step()
@@ -313,3 +327,5 @@ class Broadcaster:
             self._was_interrupted = True
             connection.close()
             time.sleep(DATABASE_DOWN_SECONDS)
+            return False
+        return True

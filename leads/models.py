@@ -67,33 +67,32 @@ class SkipReason(models.TextChoices):
     NO_DEVICE = "no_device", _("no device to send from")
 
 
+def skip_reason(path: str = "") -> Case:
+    """Returns the expression that says why a lead may not be messaged, '' where it may.
+
+    The one statement of the rule: the operator's count before sending, the fan-out and the
+    broadcaster all read it, so they cannot disagree. `path` leads to the lead: "lead__".
+    """
+    reasons = (
+        (f"{path}opted_out_at__isnull", False, SkipReason.OPTED_OUT),
+        (f"{path}consented_at__isnull", True, SkipReason.NO_CONSENT),
+        (f"{path}not_on_whatsapp_at__isnull", False, SkipReason.NOT_ON_WHATSAPP),
+    )
+    return Case(
+        *(When(Q((field, empty)), then=Value(reason.value)) for field, empty, reason in reasons),
+        default=Value(""),
+        output_field=models.CharField(),
+    )
+
+
 class LeadQuerySet(models.QuerySet["Lead"]):
     def with_skip_reason(self) -> Self:
-        """Annotates each lead with why it may not be messaged, or '' where it may.
-
-        The one statement of the rule: the operator's count before sending and the fan-out that
-        sends both read it, so they cannot disagree.
-        """
-        return self.annotate(
-            skip_reason=Case(
-                When(opted_out_at__isnull=False, then=Value(SkipReason.OPTED_OUT.value)),
-                When(consented_at__isnull=True, then=Value(SkipReason.NO_CONSENT.value)),
-                When(
-                    not_on_whatsapp_at__isnull=False, then=Value(SkipReason.NOT_ON_WHATSAPP.value)
-                ),
-                default=Value(""),
-                output_field=models.CharField(),
-            )
-        )
+        """Annotates each lead with why it may not be messaged, or '' where it may."""
+        return self.annotate(skip_reason=skip_reason())
 
     def messageable(self) -> Self:
         """Of the leads of `with_skip_reason`, those who may be messaged."""
         return self.filter(Q(skip_reason=""))
-
-    def skip_reasons(self, ids: Iterable[int]) -> dict[int, str]:
-        """Returns {lead id: reason} of those of these leads who may not be messaged now."""
-        leads = self.filter(pk__in=sorted(set(ids))).with_skip_reason()
-        return dict(leads.exclude(Q(skip_reason="")).values_list("pk", F("skip_reason")))
 
     def skip_counts(self) -> dict[str, int]:
         """Returns how many of the leads of `with_skip_reason` have each reason; '' for none."""

@@ -32,7 +32,7 @@ def hand_over(
 ) -> list[BroadcastMessage]:
     now = timezone.now()
     slots = {m.device_id: pacing.Slot(next_send_at=now + timedelta(seconds=9)) for m in messages}
-    return BroadcastMessage.objects.hand_over(messages, slots, worker_id=worker_id)
+    return BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=worker_id)
 
 
 def test_a_claimed_message_names_its_worker_and_its_claim() -> None:

@@ -190,6 +190,7 @@ def test_a_claim_that_was_given_up_neither_releases_nor_skips_the_next_one() -> 
 )
 def test_an_outcome_that_is_too_long_is_cut(outcome: Outcome) -> None:
     message = claimed()
+    message.lead_device = None
     BroadcastMessage.objects.update(status="queued", attempts=1)
 
     outcomes.record([Sent(message, outcome)])

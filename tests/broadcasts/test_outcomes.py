@@ -29,7 +29,9 @@ def on_the_wire(**attributes: object) -> BroadcastMessage:
     message = BroadcastMessageFactory(**attributes)
     claimed = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[message.device_id])
     slots = {message.device_id: pacing.Slot()}
-    (handed,) = BroadcastMessage.objects.hand_over(claimed, slots, worker_id="worker")
+    (handed,) = BroadcastMessage.objects.hand_over(
+        claimed, slots, at=timezone.now(), worker_id="worker"
+    )
     return handed
 
 

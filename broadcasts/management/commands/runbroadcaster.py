@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import argparse
 import signal
+import time
 from types import FrameType
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, connection
 
 from broadcasts.supervisor import Supervisor
-from broadcasts.worker import Broadcaster
+from broadcasts.worker import DATABASE_DOWN_SECONDS, Broadcaster
 
 
 class Command(BaseCommand):
@@ -36,7 +38,7 @@ class Command(BaseCommand):
     ) -> None:
         if workers < 1 or devices_per_worker < 1:
             raise CommandError("--workers and --devices-per-worker are at least 1.")
-        self.check(databases=["default"])
+        self._check()
         runner: Broadcaster | Supervisor
         if workers == 1:
             runner = Broadcaster(capacity=devices_per_worker, drain=drain, supervisor=supervisor)
@@ -50,3 +52,14 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         runner.run()
+
+    def _check(self) -> None:
+        """Looks whether the setup is sound, as soon as the database answers: after a power cut
+        both start at once, and who supervises us may not try a second time."""
+        while True:
+            try:
+                return self.check(databases=["default"])
+            except (OperationalError, InterfaceError) as error:
+                self.stderr.write(f"The database does not answer yet: {error}")
+                connection.close()
+                time.sleep(DATABASE_DOWN_SECONDS)
