@@ -173,6 +173,7 @@ def test_a_session_is_not_replaced_between_the_look_and_the_record(
     with transaction.atomic():
         SimulatedSession.objects.filter(pk=session.device_id).update(token="newer")
         waiting = recording.recorder.write(arrival(session.device_id, session.token))
-        assert not waiting.done()
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
 
     assert waiting.result(20) is False

@@ -211,6 +211,8 @@ def test_close_waits_for_a_report_that_is_under_way(lab: Lab) -> None:
     assert reporting.wait(20)
     with ThreadPoolExecutor(1) as thread:
         closing = thread.submit(session.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.1)
         go_on.set()
         closing.result(20)
         assert over.is_set()
