@@ -17,6 +17,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from devices.models import Device
+
 CLOCKS_AGREE_WITHIN = timedelta(seconds=3)
 NETWORK_FILE_SYSTEMS = {
     "9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "nfs", "nfs4",
@@ -72,6 +74,34 @@ def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
                 id="siaran.E004",
             )
         )
+    return found
+
+
+@register("siaran")
+def check_transports(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Looks at what EXTRA_TRANSPORTS says, and imports none of it: that is the broadcaster's."""
+    found: list[CheckMessage] = []
+    longest = Device._meta.get_field("transport").max_length or 0
+    seen = set(settings.OUR_TRANSPORTS)
+    for entry in settings.EXTRA_TRANSPORTS:
+        name, _equals, path = entry.partition("=")
+        if name in seen:
+            problem = f"the name {name!r} is taken"
+        elif not name or len(name) > longest:
+            problem = f"a name has 1 to {longest} characters"
+        elif "." not in path or not all(part.isidentifier() for part in path.split(".")):
+            problem = f"{path!r} is not the dotted path of a class"
+        else:
+            problem = ""
+        seen.add(name)
+        if problem:
+            found.append(
+                Error(
+                    f"EXTRA_TRANSPORTS has {entry!r}: {problem}.",
+                    hint="Write name=package.module.Class, separated by commas, without spaces.",
+                    id="siaran.E005",
+                )
+            )
     return found
 
 

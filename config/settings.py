@@ -225,9 +225,11 @@ STUCK_AFTER = timedelta(minutes=env.int("STUCK_AFTER_MINUTES", 5))
 RECOVERY_WINDOW = timedelta(hours=env.float("RECOVERY_WINDOW_HOURS", 3))
 # How devices reach WhatsApp: names, and the classes that are created without arguments when a
 # broadcaster first opens such a device. Others may add theirs: see docs/transports.md.
-TRANSPORTS = {"simulator": "devices.transports.simulator.SimulatorTransport"} | env.dict(
-    "EXTRA_TRANSPORTS", default={}
-)
+OUR_TRANSPORTS = {"simulator": "devices.transports.simulator.SimulatorTransport"}
+EXTRA_TRANSPORTS = env.list("EXTRA_TRANSPORTS", default=[])
+TRANSPORTS = {
+    name: path for name, _, path in (entry.partition("=") for entry in EXTRA_TRANSPORTS)
+} | OUR_TRANSPORTS
 # Simulated devices may run faster than the clock, for demos and tests; real ones never do.
 SIMULATOR_SPEED = env.float("SIMULATOR_SPEED", 1.0)
 SIMULATOR_SEED = env.str("SIMULATOR_SEED", "siaran")

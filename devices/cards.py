@@ -13,6 +13,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from devices.models import Device, SimulatedMessage
+from devices.transports import missing
 
 # Statuses of messages that will still go somewhere by themselves (BroadcastMessage.OPEN; the
 # devices know nobody, so the words stand here, and a test holds them together).
@@ -34,6 +35,11 @@ class Card:
         if self.device.state == "disabled":
             return _("switched off")
         return str(Device.Status(self.device.state).label)
+
+    @property
+    def transport_missing(self) -> str:
+        """Why no broadcaster can open the device, if its transport is not configured any more."""
+        return missing(self.device.transport)
 
     @property
     def sent_today(self) -> int:

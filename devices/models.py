@@ -272,7 +272,6 @@ class SimulatedSession(models.Model):
         Device, on_delete=models.CASCADE, primary_key=True, related_name="simulated_session"
     )
     token = models.CharField(max_length=32)
-    messages = models.PositiveIntegerField(default=0)
 
     class Meta:
         db_table = "simulator_sessions"

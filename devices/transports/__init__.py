@@ -21,8 +21,15 @@ def transport(name: str) -> Transport:
     Raises LookupError for a name that settings.TRANSPORTS does not have.
     """
     if name not in settings.TRANSPORTS:
-        raise LookupError(f"There is no transport {name!r}; EXTRA_TRANSPORTS may add it.")
+        raise LookupError(missing(name))
     return cast("Transport", import_string(settings.TRANSPORTS[name])())
+
+
+def missing(name: str) -> str:
+    """Returns what to say of a name that settings.TRANSPORTS does not have (any more), else ''."""
+    if name in settings.TRANSPORTS:
+        return ""
+    return _("There is no transport “%s” any more. EXTRA_TRANSPORTS may add it.") % name
 
 
 def transport_choices() -> list[tuple[str, str]]:

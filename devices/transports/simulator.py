@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import random
 import secrets
+import threading
 import time
 import zlib
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import close_old_connections, transaction
-from django.db.models import F
 from django.utils import timezone
 
-from devices.models import SimulatedMessage, SimulatedSession
+from devices.models import SimulatedMessage
 from devices.transports.base import (
     Accepted,
     Connected,
     DeviceBlocked,
+    Disconnected,
     Event,
     Inbound,
     NotSent,
@@ -35,10 +37,16 @@ from devices.transports.base import (
     Report,
     Unknown,
 )
+from devices.transports.recorder import Arrival, Opening, Reply, recorder
 from devices.transports.timers import Timers
 
 if TYPE_CHECKING:
     from devices.models import Device
+
+CONNECT_SECONDS = 0.05
+CONNECT_AGAIN_SECONDS = 1.0
+
+timers = Timers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,98 +76,137 @@ REPLIES = ("Ok, thank you!", "How much is it?", "Berapa harga?", "Can I collect 
 
 
 class SimulatorSession:
+    # There are thousands in a process: no dict for each.
+    __slots__ = (
+        "_closed",
+        "_opened",
+        "_report",
+        "_telling",
+        "device_id",
+        "speed",
+        "token",
+        "world",
+    )
+
     def __init__(self, device: Device, report: Report, world: World) -> None:
-        self.device = device
+        self.device_id = device.pk
+        self.speed = device.speed
         self.token = secrets.token_hex(16)
         self.world = world
         self._report = report
-        self._timers = Timers()
-        # The older connection, if any, is replaced from here on.
-        SimulatedSession.objects.update_or_create(
-            device_id=device.pk, defaults={"token": self.token}
-        )
-        self._later(0.05, Connected())
+        self._telling = threading.RLock()  # held while reporting, so that close() waits for it
+        self._closed = False
+        self._opened = False
+        self._open()
 
     def send(self, message: OutgoingMessage) -> Outcome:
-        try:
-            return self._send(message)
-        finally:
-            close_old_connections()
+        return self._send(message)
 
     def _send(self, message: OutgoingMessage) -> Outcome:
         world = self.world
-        way_seconds = random.uniform(*world.latency_seconds) / 2 / self.device.speed
-        time.sleep(way_seconds)
+        way_seconds = random.uniform(*world.latency_seconds) / 2 / self.speed
+        if way_seconds:
+            time.sleep(way_seconds)
         if not world.is_on_whatsapp(message.phone):
             return Refused("not_on_whatsapp", "This number is not on WhatsApp.")
         if random.random() < world.blocked:
-            until = timezone.now() + timedelta(seconds=600 / self.device.speed)
+            until = timezone.now() + timedelta(seconds=600 / self.speed)
             return DeviceBlocked("463", "No messages to new people for now.", "restricted", until)
         if random.random() < world.media_host_down:
             return Refused("media_host_down", "The media server did not answer.", timedelta(0))
+        if self._closed:
+            return Refused("closed", "The connection was closed.", timedelta(0))
         provider_message_id = f"SIM{secrets.token_hex(8).upper()}"
         if not self._deliver(message, provider_message_id):
             return Refused("replaced", "A newer connection took over.", timedelta(0))
         self._answer(message.phone, provider_message_id)
-        time.sleep(way_seconds)  # it has arrived, and the sender does not know yet
+        if way_seconds:
+            time.sleep(way_seconds)  # it has arrived, and the sender does not know yet
         if random.random() < world.answer_lost:
             return Unknown("timed_out", "WhatsApp did not answer in time.", provider_message_id)
         return Accepted(provider_message_id)
 
     def _deliver(self, message: OutgoingMessage, provider_message_id: str) -> bool:
-        with transaction.atomic():
-            # Locks the connection's row: it cannot be replaced between this check and the record.
-            mine = SimulatedSession.objects.filter(device_id=self.device.pk, token=self.token)
-            if not mine.update(messages=F("messages") + 1):
-                return False
-            SimulatedMessage.objects.create(
-                device_id=self.device.pk,
-                phone=message.phone,
-                key=message.key,
-                provider_message_id=provider_message_id,
-                body=message.body,
-            )
-        return True
+        """Returns whether it arrived; not, if a newer connection took over. Raises what the
+        database raised: it may have arrived then."""
+        received = SimulatedMessage(
+            device_id=self.device_id,
+            phone=message.phone,
+            key=message.key,
+            provider_message_id=provider_message_id,
+            body=message.body,
+        )
+        return recorder.write(Arrival(self.device_id, self.token, received)).result()
 
     def recall(self, key: str) -> Accepted | NotSent | None:
-        received = SimulatedMessage.objects.filter(device_id=self.device.pk, key=key).first()
-        return Accepted(received.provider_message_id) if received else NotSent()
+        mine = SimulatedMessage.objects.filter(device_id=self.device_id, key=key)
+        # Looked at first: what an older connection recorded before it was replaced is seen below.
+        opened = self._opened
+        if received := mine.first():
+            return Accepted(received.provider_message_id)
+        return NotSent() if opened else None
 
     def close(self) -> None:
-        self._timers.stop()
+        with self._telling:
+            self._closed = True
+
+    def _open(self) -> None:
+        """Takes over from the older connection, if any; tries again while that fails."""
+        if not self._closed:
+            opening = recorder.write(Opening(self.device_id, self.token))
+            opening.add_done_callback(self._has_opened)
+
+    def _has_opened(self, opening: Future[bool]) -> None:
+        if error := opening.exception():
+            self._tell(Disconnected(str(error)))
+            timers.after(CONNECT_AGAIN_SECONDS, self._open)
+            return
+        self._opened = True
+        timers.after(CONNECT_SECONDS / self.speed, partial(self._tell, Connected()))
 
     def _answer(self, phone: str, provider_message_id: str) -> None:
         """Arranges what this person does on receiving it: receipts, a reply, an opt-out."""
         world, nature = self.world, self.world.nature
         if nature("delivered", phone) >= world.delivered:
             return
-        wait = random.uniform(*world.receipt_seconds)
-        self._later(wait, Receipt(provider_message_id, "delivered", timezone.now()))
+        wait = random.uniform(*world.receipt_seconds) / self.speed
+        timers.after(wait, lambda: self._receive(provider_message_id, read=False))
         if nature("read", phone) >= world.read:
             return
-        self._later(wait * 2, Receipt(provider_message_id, "read", timezone.now()))
+        timers.after(wait * 2, lambda: self._receive(provider_message_id, read=True))
         if nature("opts_out", phone) < world.opts_out:
-            self._later(wait * 3, Inbound(phone, "STOP", timezone.now()))
+            timers.after(wait * 3, lambda: self._reply(phone, "STOP"))
         elif nature("replies", phone) < world.replies:
-            self._later(wait * 3, Inbound(phone, random.choice(REPLIES), timezone.now()))
+            timers.after(wait * 3, lambda: self._reply(phone, random.choice(REPLIES)))
 
-    def _later(self, seconds: float, event: Event) -> None:
-        self._timers.after(seconds / self.device.speed, lambda: self._happen(event))
+    def _receive(self, provider_message_id: str, *, read: bool) -> None:
+        self._tell(Receipt(provider_message_id, "read" if read else "delivered", timezone.now()))
 
-    def _happen(self, event: Event) -> None:
-        if isinstance(event, Receipt | Inbound):
-            event = replace(event, at=timezone.now())
-        if isinstance(event, Inbound):
-            SimulatedMessage.objects.create(
-                device_id=self.device.pk, phone=event.phone, from_device=False, body=event.body
-            )
-            close_old_connections()
-        self._report(event)
+    def _reply(self, phone: str, body: str) -> None:
+        if self._closed:
+            return
+        written = SimulatedMessage(
+            device_id=self.device_id, phone=phone, from_device=False, body=body
+        )
+        reply = recorder.write(Reply(self.device_id, written))
+        reply.add_done_callback(lambda done: self._replied(done, written))
+
+    def _replied(self, reply: Future[bool], written: SimulatedMessage) -> None:
+        reply.result()
+        self._tell(Inbound(written.phone, written.body, timezone.now()))
+
+    def _tell(self, event: Event) -> None:
+        with self._telling:
+            if not self._closed:
+                self._report(event)
 
 
 class SimulatorTransport:
+    world = World()  # a subclass in EXTRA_TRANSPORTS may have another
+
     def __init__(self, world: World | None = None) -> None:
-        self.world = world or World()
+        if world:
+            self.world = world
 
     def open(self, device: Device, report: Report) -> SimulatorSession:
         return SimulatorSession(device, report, self.world)

@@ -60,6 +60,29 @@ def test_a_bad_setting_is_told(
     assert ids(checks.check_settings()) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], 0),
+        (["gateway=package.module.Class", "other=package.Class"], 0),
+        (["gateway"], 1),
+        (["gateway=Class"], 1),
+        (["gateway=package/module.Class"], 1),
+        (["gateway=package..Class"], 1),
+        (["=package.Class"], 1),
+        ([f"{'g' * 20}=package.Class"], 0),
+        ([f"{'g' * 21}=package.Class"], 1),
+        (["simulator=package.Class"], 1),
+        (["gateway=package.Class", "gateway=package.Other"], 1),
+    ],
+)
+def test_a_malformed_transport_is_told_without_importing_it(
+    settings: Any, entries: list[str], expected: int
+) -> None:
+    settings.EXTRA_TRANSPORTS = entries
+    assert ids(checks.check_transports()) == ["siaran.E005"] * expected
+
+
 def test_a_fast_simulator_is_a_warning_in_production_only(settings: Any) -> None:
     settings.SIMULATOR_SPEED = 60.0
     assert ids(checks.check_simulator()) == ["siaran.W001"]

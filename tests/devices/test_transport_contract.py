@@ -1,0 +1,286 @@
+"""What docs/transports.md promises of a transport, held against each that we ship and against the
+example that the page itself gives.
+
+To add one: a fixture that yields a Lab, and its name in `lab`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from devices.models import Device, SimulatedMessage
+from devices.transports.base import (
+    Accepted,
+    Connected,
+    Event,
+    NotSent,
+    OutgoingMessage,
+    Refused,
+    Report,
+    Session,
+    Transport,
+    Unknown,
+)
+from devices.transports.simulator import SimulatorTransport, World
+from tests.factories import DeviceFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MANY = 200
+MESSAGE = OutgoingMessage("message-1", "60123456789", "Hi Aminah,\nthe shop is open. ✓")
+
+
+@dataclass
+class Lab:
+    """A transport, and a look at what a device's messages to a number became: their texts."""
+
+    transport: Transport
+    received: Callable[[Device, str], list[str]]
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def open(self, device: Device, report: Report | None = None) -> Session:
+        """Opens a session and waits until it may send."""
+        connected = threading.Event()
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Connected):
+                connected.set()
+            if report:
+                report(event)
+
+        session = self.transport.open(device, tell)
+        self._open.callback(session.close)
+        assert connected.wait(20)
+        return session
+
+
+@pytest.fixture
+def simulator() -> Iterator[Lab]:
+    def received(device: Device, phone: str) -> list[str]:
+        rows = SimulatedMessage.objects.filter(device=device, phone=phone, from_device=True)
+        return list(rows.values_list("body", flat=True))
+
+    world = World(latency_seconds=(0, 0), not_on_whatsapp=0, media_host_down=0, delivered=0)
+    lab = Lab(SimulatorTransport(world), received)
+    with lab._open:
+        yield lab
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """The folder transport, as docs/transports.md has it."""
+    monkeypatch.setenv("FOLDER_TRANSPORT", str(tmp_path))
+    (tmp_path / "folder_transport.py").write_text(example_code())
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "folder_transport", raising=False)
+    transport: type[Transport] = importlib.import_module("folder_transport").FolderTransport
+
+    def received(device: Device, phone: str) -> list[str]:
+        files = [path for path in (tmp_path / str(device.pk)).glob("*") if path.name[0] != "."]
+        texts = [path.read_text().partition("\n") for path in files]
+        return [body for to, _, body in texts if to == phone]
+
+    lab = Lab(transport(), received)
+    with lab._open:
+        yield lab
+
+
+@pytest.fixture(params=["simulator", "example"])
+def lab(request: pytest.FixtureRequest) -> Lab:
+    found: Lab = request.getfixturevalue(request.param)
+    return found
+
+
+def example_code() -> str:
+    """Returns the complete example of docs/transports.md, as somebody would copy it."""
+    page = (ROOT / "docs" / "transports.md").read_text()
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if "class FolderTransport" in block
+    ]
+    return code
+
+
+def test_it_connects_and_what_it_sends_arrives_once(lab: Lab) -> None:
+    device = DeviceFactory()
+    session = lab.open(device)
+
+    outcome = session.send(MESSAGE)
+
+    assert isinstance(outcome, Accepted)
+    assert 0 < len(outcome.provider_message_id) <= 64
+    assert lab.received(device, MESSAGE.phone) == [MESSAGE.body]
+
+
+def test_it_remembers_what_it_sent_also_in_a_later_session(lab: Lab) -> None:
+    device = DeviceFactory()
+    session = lab.open(device)
+    sent = session.send(MESSAGE)
+
+    assert session.recall(MESSAGE.key) == sent
+    session.close()
+    assert lab.open(device).recall(MESSAGE.key) == sent
+
+
+def test_it_knows_nothing_of_another_device_s_messages(lab: Lab) -> None:
+    lab.open(DeviceFactory()).send(MESSAGE)
+
+    memory = lab.open(DeviceFactory()).recall(MESSAGE.key)
+
+    assert memory is None or isinstance(memory, NotSent)
+
+
+def test_what_it_says_was_not_sent_no_older_session_can_send_any_more(lab: Lab) -> None:
+    device = DeviceFactory()
+    older = lab.open(device)
+    newer = lab.open(device)
+
+    memory = newer.recall(MESSAGE.key)
+    outcome = older.send(MESSAGE)
+
+    arrived = lab.received(device, MESSAGE.phone)
+    if isinstance(memory, NotSent):
+        assert isinstance(outcome, Refused)
+        assert arrived == []
+    else:
+        assert memory is None
+        assert arrived == [MESSAGE.body] or not isinstance(outcome, Accepted)
+
+
+def test_a_send_while_it_is_replaced_is_either_refused_or_remembered(lab: Lab) -> None:
+    """Whatever the order is in which the two meet: a NotSent is the last word."""
+    for number in range(20):
+        device = DeviceFactory()
+        older = lab.open(device)
+        message = OutgoingMessage(f"message-{number}", "60123456789", "Hi")
+        with ThreadPoolExecutor(1) as thread:
+            outcome = thread.submit(older.send, message)
+            memory = lab.open(device).recall(message.key)
+        if isinstance(memory, NotSent):
+            assert isinstance(outcome.result(), Refused)
+            assert lab.received(device, message.phone) == []
+
+
+def test_what_it_refuses_left_nothing(lab: Lab) -> None:
+    device = DeviceFactory()
+    session = lab.open(device)
+    session.close()
+
+    outcome = session.send(MESSAGE)
+
+    assert isinstance(outcome, Refused | Unknown)
+    if isinstance(outcome, Refused):
+        assert lab.received(device, MESSAGE.phone) == []
+
+
+def test_nothing_is_reported_once_it_is_closed(lab: Lab) -> None:
+    events: list[Event] = []
+    sessions = [lab.transport.open(DeviceFactory(), events.append) for _ in range(20)]
+    for session in sessions:
+        session.close()
+    at_the_close = len(events)
+
+    # A session that was opened later connects: whatever the others had to say has had its time.
+    lab.open(DeviceFactory())
+
+    assert len(events) == at_the_close
+
+
+def test_close_waits_for_a_report_that_is_under_way(lab: Lab) -> None:
+    reporting, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def report(event: Event) -> None:
+        reporting.set()
+        go_on.wait(20)
+        over.set()
+
+    session = lab.transport.open(DeviceFactory(), report)
+    assert reporting.wait(20)
+    with ThreadPoolExecutor(1) as thread:
+        closing = thread.submit(session.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.1)
+        go_on.set()
+        closing.result(20)
+        assert over.is_set()
+
+
+def test_it_may_be_closed_from_a_report_and_again(lab: Lab) -> None:
+    closed = threading.Event()
+    opened: list[Session] = []
+    ready = threading.Event()
+
+    def report(event: Event) -> None:
+        ready.wait(20)
+        opened[0].close()
+        closed.set()
+
+    opened.append(lab.transport.open(DeviceFactory(), report))
+    ready.set()
+
+    assert closed.wait(20)
+    opened[0].close()
+
+
+def test_open_does_not_wait_for_the_reports_of_others(lab: Lab) -> None:
+    """A report that hangs may hold up others', but never the thread that opens sessions."""
+    go_on, hangs = threading.Event(), threading.Event()
+
+    def hang(event: Event) -> None:
+        hangs.set()
+        go_on.wait(20)
+
+    first = lab.transport.open(DeviceFactory(), hang)
+    assert hangs.wait(20)
+    second = lab.transport.open(DeviceFactory(), lambda event: None)
+    assert not go_on.is_set()
+    go_on.set()
+    first.close()
+    second.close()
+
+
+def test_many_sessions_send_at_once_and_each_gets_its_own_answer(lab: Lab) -> None:
+    devices = DeviceFactory.create_batch(MANY)
+    connected = threading.Semaphore(0)
+    sessions = [lab.transport.open(device, lambda _: connected.release()) for device in devices]
+    assert all(connected.acquire(timeout=20) for _ in sessions)
+
+    def send(number: int) -> object:
+        return sessions[number].send(
+            OutgoingMessage(f"message-{number}", f"6012{number:07}", f"Hi {number}")
+        )
+
+    with ThreadPoolExecutor(30) as threads:
+        outcomes = list(threads.map(send, range(MANY)))
+
+    for number, device in enumerate(devices):
+        assert outcomes[number] == sessions[number].recall(f"message-{number}")
+        assert lab.received(device, f"6012{number:07}") == [f"Hi {number}"]
+    for session in sessions:
+        session.close()
+
+
+def test_threads_do_not_grow_with_the_sessions(lab: Lab) -> None:
+    lab.open(DeviceFactory())
+    before = threading.active_count()
+    sessions = [lab.open(device) for device in DeviceFactory.create_batch(30)]
+
+    deadline = time.monotonic() + 20
+    while threading.active_count() > before + 5 and time.monotonic() < deadline:
+        threading.Event().wait(0.01)  # those that only connected end by themselves
+    assert threading.active_count() <= before + 5
+    for session in sessions:
+        session.close()
