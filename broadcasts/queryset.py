@@ -7,17 +7,22 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from broadcasts import claiming
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
     from broadcasts.models import BroadcastMessage, Worker
     from broadcasts.pacing import Slot
+
+    # Who decided: somebody signed in, or nobody, as on the command line.
+    AnyUser = AbstractBaseUser | AnonymousUser | None
 
 ANY = Q()
 
@@ -143,23 +148,32 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         late = Q(expires_at__lte=Now())
         return self.filter(late).move(["pending"], "expired", late, finished_at=Now())
 
-    def reschedule_expired(self) -> int:
+    def reschedule_expired(self, *, by: AnyUser = None) -> int:
         """Puts expired messages back in the queue, with a new recovery window."""
-        return self.move(["expired"], guard=self._not_cancelled(), **_anew())
+        return self._start_over("expired", "rescheduled", by)
 
-    def retry_failed(self) -> int:
+    def retry_failed(self, *, by: AnyUser = None) -> int:
         """Tries failed messages again: nothing of them was ever sent. Returns how many."""
-        return self.move(["failed"], guard=self._not_cancelled(), **_anew())
+        return self._start_over("failed", "retried", by)
 
-    def settle_as_sent(self) -> int:
+    def settle_as_not_sent(self, *, by: AnyUser = None) -> int:
+        """Takes the operator's word that unknown messages did not arrive: sends them again."""
+        return self._start_over("unknown", "sent_again", by)
+
+    def settle_as_sent(self, *, by: AnyUser = None) -> int:
         """Takes the operator's word that unknown messages arrived; returns how many."""
         return self.move(
-            ["unknown"], "sent", sent_at=F("queued_at"), error_code="", error_message=""
+            ["unknown"],
+            "sent",
+            decision=("arrived", by),
+            sent_at=Coalesce(F("queued_at"), F("finished_at")),
+            error_code="",
+            error_message="",
         )
 
-    def settle_as_not_sent(self) -> int:
-        """Takes the operator's word that unknown messages did not arrive: sends them again."""
-        return self.move(["unknown"], guard=self._not_cancelled(), **_anew())
+    def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
+        guard = self._not_cancelled()
+        return self.move([expected], guard=guard, decision=(decision, by), **_anew())
 
     def _not_cancelled(self) -> Q:
         """Of a cancelled campaign nothing starts over: it would only lose what it ended as."""
@@ -176,13 +190,15 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         guard: Q = ANY,
         *,
         limit: int | None = None,
+        decision: tuple[str, AnyUser] | None = None,
         **values: Any,
     ) -> int:
         """Changes the status of those of these rows that have one of the expected ones.
 
         Reads keys, then updates by key in chunks: a range UPDATE by status is what deadlocks with
         claims. `guard` is checked in the UPDATE itself. Returns how many rows changed; `limit`,
-        rounded up to a chunk, bounds it where a person waits.
+        rounded up to a chunk, bounds it where a person waits. With a `decision` (Attempt.Decision,
+        and whose it was) what the rows had ended as goes into their history.
         """
         moved = 0
         # Not in the order of their keys: MySQL would walk the whole table for it. What was moved
@@ -191,7 +207,10 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         candidates = rows.values_list("pk", flat=True)
         while (limit is None or moved < limit) and (ids := sorted(candidates[:CHUNK])):
             rows = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
-            changed = _update(rows, status=status, **values)
+            if decision:
+                changed = _supersede(rows, *decision, status=status, **values)
+            else:
+                changed = _update(rows, status=status, **values)
             moved += changed
             if not changed:
                 break
@@ -232,6 +251,23 @@ def _update(rows: models.QuerySet[Any], **values: Any) -> int:
     return rows.update(**values)
 
 
+@survive_conflicts
+def _supersede(
+    rows: models.QuerySet[BroadcastMessage], decision: str, by: AnyUser, **values: Any
+) -> int:
+    """Writes what these rows ended as into their history and changes them: both, or neither.
+
+    The rows are locked first, so that exactly those get a line that change.
+    """
+    from broadcasts.models import Attempt  # it knows messages, which are made of this class
+
+    with transaction.atomic():
+        ended = list(rows.select_for_update().defer("body").order_by("pk"))
+        decided_by_id = by.pk if by else None
+        Attempt.objects.bulk_create(Attempt.of(each, decision, decided_by_id) for each in ended)
+        return rows.model.objects.filter(pk__in=[m.pk for m in ended]).update(**values)
+
+
 def _chunks(rows: list[tuple[int, str | None]]) -> Iterator[list[tuple[int, str | None]]]:
     for start in range(0, len(rows), CHUNK):
         yield rows[start : start + CHUNK]
@@ -241,6 +277,8 @@ def _anew() -> dict[str, Any]:
     """The values of a message that starts over, due now."""
     return RELEASED | {
         "attempts": 0,
+        "restarts": F("restarts") + 1,
+        "provider_message_id": None,
         "scheduled_at": Now(),
         "expires_at": Now() + settings.RECOVERY_WINDOW,
         "error_code": "",

@@ -73,9 +73,11 @@ def reception(campaign: Campaign | None = None) -> Reception:
         .iterator()
     )
     result = Reception()
-    rows = messages.values_list("pk", "status", "recipient_phone")
-    for pk, status, phone in rows.iterator():
-        got = copies.pop((f"message-{pk}", phone), 0)
+    rows = messages.only("pk", "status", "recipient_phone", "restarts")
+    for message in rows.iterator():
+        pk, status, phone = message.pk, message.status, message.recipient_phone
+        # Whom a person sent it again on purpose may have it once for each of the keys.
+        got = max(copies.pop((key, phone), 0) for key in message.keys)
         result.recorded[status] += 1
         result.received[status] += bool(got)
         if got > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
@@ -67,6 +69,20 @@ def test_a_second_copy_is_found(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert stop.value.code == 1
     assert "2 copies" in capsys.readouterr().out
+
+
+def test_a_copy_that_a_person_asked_for_is_no_second_copy() -> None:
+    message = sent_and_received()
+    BroadcastMessage.objects.update(status="unknown", error_code="timed_out")
+    BroadcastMessage.objects.settle_as_not_sent()
+    now = timezone.now()
+    BroadcastMessage.objects.update(status="sent", sent_at=now, finished_at=now)
+    message.refresh_from_db()
+    receive(message)
+
+    assert ledger.reception() == ledger.Reception(
+        recorded=Counter(sent=1), received=Counter(sent=1)
+    )
 
 
 def test_one_who_received_nothing_is_found() -> None:
