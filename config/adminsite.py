@@ -242,7 +242,7 @@ class QuickAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return super().save_model(request, obj, form, change)
         columns = obj._meta.concrete_fields
         changed = [column.name for column in columns if column.name in form.changed_data]
-        if changed:
+        if form.changed_data:  # also where it is niches, which are no column
             stamps = [column.name for column in columns if getattr(column, "auto_now", False)]
             obj.save(update_fields=[*changed, *stamps])
 
