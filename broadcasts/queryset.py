@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
 from django.db import models, transaction
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     # Who decided: somebody signed in, or nobody, as on the command line.
     AnyUser = AbstractBaseUser | AnonymousUser | None
+
+R = TypeVar("R")
 
 ANY = Q()
 
@@ -205,7 +207,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         # is no candidate any more; a chunk that somebody else moved first ends the loop.
         rows = self.filter(guard, status__in=expected).order_by()
         candidates = rows.values_list("pk", flat=True)
-        while (limit is None or moved < limit) and (ids := sorted(candidates[:CHUNK])):
+        while (limit is None or moved < limit) and (ids := sorted(_read(candidates[:CHUNK]))):
             rows = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
             if decision:
                 changed = _supersede(rows, *decision, status=status, **values)
@@ -235,7 +237,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     def _free(self, status: str, values: dict[str, Any]) -> int:
         freed = 0
         claimed = self.filter(status=status).values_list("pk", "processing_worker_id")
-        for chunk in _chunks(list(claimed.order_by("pk"))):
+        for chunk in _chunks(_read(claimed.order_by("pk"))):
             # With the claim's token: a row that was released and claimed anew stays alone.
             rows = self.model.objects.filter(
                 pk__in=[pk for pk, _ in chunk],
@@ -244,6 +246,11 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
             )
             freed += _update(rows, **values)
         return freed
+
+
+@survive_conflicts
+def _read(rows: models.QuerySet[Any, R]) -> list[R]:
+    return list(rows)
 
 
 @survive_conflicts
