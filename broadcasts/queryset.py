@@ -85,7 +85,8 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
             lease_epoch=OuterRef("lease_epoch"),
             lease_expires_at__gt=Now(),
         )
-        too_long = Q(processing_started_at__lte=Now() - (older_than or settings.STUCK_AFTER))
+        limit = settings.STUCK_AFTER if older_than is None else older_than
+        too_long = Q(processing_started_at__lte=Now() - limit)
         return self.filter(too_long | ~Exists(alive), status__in=["processing", "queued"])
 
     def counts(self) -> dict[str, int]:
@@ -174,10 +175,14 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         )
 
     def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
-        guard = self._not_cancelled()
+        guard = self._may_start_over()
         return self.move([expected], guard=guard, decision=(decision, by), **_anew())
 
-    def _not_cancelled(self) -> Q:
+    def may_start_over(self) -> Self:
+        """Of these, what the verbs above would put back in the queue."""
+        return self.filter(self._may_start_over())
+
+    def _may_start_over(self) -> Q:
         """Of a cancelled campaign nothing starts over: it would only lose what it ended as."""
         campaigns = self.model._meta.get_field("campaign").related_model
         cancelled = campaigns._default_manager.filter(
