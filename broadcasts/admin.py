@@ -1,16 +1,42 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import Case, QuerySet, When
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.models import Attempt, BroadcastMessage, Worker
 from config.adminsite import ConfirmedAction, LookOnlyAdmin, NewestRelatedFilter, StatusFilter, tag
 from leads.admin import phone_starts_with
 from leads.models import Lead
 
 Status = BroadcastMessage.Status
+
+
+class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]
+    """What became of it before somebody sent it again."""
+
+    model = Attempt
+    extra = 0
+    can_delete = False
+    fields = [
+        "number", "status", "device", "attempts", "error_code", "error_message",
+        "provider_message_id", "queued_at", "finished_at", "decision", "decided_at", "decided_by",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        return super().get_queryset(request).select_related("device", "decided_by")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("broadcasts.view_broadcastmessage")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 @admin.register(BroadcastMessage)
@@ -44,8 +70,8 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
             _("State"),
             {
                 "fields": [
-                    "status", "skip_reason", "error_code", "error_message", "attempts", "priority",
-                    "processing_worker_id", "lease_epoch", "provider_message_id",
+                    "status", "skip_reason", "error_code", "error_message", "attempts", "restarts",
+                    "priority", "processing_worker_id", "lease_epoch", "provider_message_id",
                 ]
             },
         ),
@@ -59,6 +85,7 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
             },
         ),
     ]  # fmt: skip
+    inlines = [AttemptInline]
     actions = [
         "retry_failed", "settle_as_sent", "settle_as_not_sent", "reschedule_expired", "cancel",
         "unstick",
@@ -70,7 +97,8 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
                  "their devices."),
         may="settle",
         applies_to=lambda messages: messages.filter(status=Status.FAILED),
-        work=lambda messages: messages.retry_failed(),
+        work=lambda messages, by: messages.retry_failed(by=by),
+        is_signed=True,
         nothing=_("None of these has failed."),
     )  # fmt: skip
     settle_as_sent = ConfirmedAction(
@@ -78,7 +106,8 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
         effect=_("You have seen that they arrived. They count as sent and are not sent again."),
         may="settle",
         applies_to=lambda messages: messages.filter(status=Status.UNKNOWN),
-        work=lambda messages: messages.settle_as_sent(),
+        work=lambda messages, by: messages.settle_as_sent(by=by),
+        is_signed=True,
         nothing=_("Of none of these is the outcome unknown."),
     )
     settle_as_not_sent = ConfirmedAction(
@@ -87,7 +116,8 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
                  "all the same gets it twice."),
         may="settle",
         applies_to=lambda messages: messages.filter(status=Status.UNKNOWN),
-        work=lambda messages: messages.settle_as_not_sent(),
+        work=lambda messages, by: messages.settle_as_not_sent(by=by),
+        is_signed=True,
         nothing=_("Of none of these is the outcome unknown."),
     )  # fmt: skip
     reschedule_expired = ConfirmedAction(
@@ -96,7 +126,8 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
                  "pace of their devices."),
         may="settle",
         applies_to=lambda messages: messages.filter(status=Status.EXPIRED),
-        work=lambda messages: messages.reschedule_expired(),
+        work=lambda messages, by: messages.reschedule_expired(by=by),
+        is_signed=True,
         nothing=_("None of these has expired."),
     )  # fmt: skip
     cancel = ConfirmedAction(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.queryset import BroadcastMessageQuerySet, WorkerQuerySet
@@ -113,6 +115,8 @@ class BroadcastMessage(models.Model):
     processing_started_at = models.DateTimeField(_("claimed"), null=True, blank=True)
     queued_at = models.DateTimeField(_("handed over"), null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    # How often a person sent it on its way again; `attempts` counts from the last of them.
+    restarts = models.PositiveSmallIntegerField(_("sent on its way again"), default=0, db_default=0)
 
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
     delivered_at = models.DateTimeField(_("delivered"), null=True, blank=True)
@@ -161,8 +165,96 @@ class BroadcastMessage(models.Model):
 
     @property
     def key(self) -> str:
-        """What the transport is given to recognise this message by, stable over retries."""
-        return f"message-{self.pk}"
+        """What the transport is given to recognise this message by."""
+        return self.keys[-1]
+
+    @property
+    def keys(self) -> list[str]:
+        """The key of each of its starts, the present one last.
+
+        Attempts that the machine makes by itself share a key: nothing of the earlier one left.
+        Whoever sends it again by hand begins another. Otherwise the transport's record of the first
+        ("I have sent that") would answer for the second, which may not have left at all; and what
+        a person asked for could be taken for a repetition.
+        """
+        restarts = range(1, self.restarts + 1)
+        return [f"message-{self.pk}", *(f"message-{self.pk}-{n}" for n in restarts)]
+
+
+class Attempt(models.Model):
+    """What became of a message before a person decided otherwise, and who that was.
+
+    Written together with the decision, by `queryset.py`. The message itself starts over: its
+    unique keys, one row for one person, hold through every retry.
+    """
+
+    class Decision(models.TextChoices):
+        RETRIED = "retried", _("tried again")
+        RESCHEDULED = "rescheduled", _("rescheduled")
+        SENT_AGAIN = "sent_again", _("did not arrive: sent again")
+        ARRIVED = "arrived", _("it arrived")
+
+    message = models.ForeignKey(
+        BroadcastMessage,
+        on_delete=models.CASCADE,
+        related_name="history",
+        db_index=False,  # unique_message_attempt begins with it
+        verbose_name=_("message"),
+    )
+    number = models.PositiveSmallIntegerField(_("number"))
+    device = models.ForeignKey(
+        "devices.Device",
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        verbose_name=_("device"),
+    )
+    status = models.CharField(_("ended as"), max_length=10, choices=BroadcastMessage.Status.choices)
+    attempts = models.PositiveSmallIntegerField(_("attempts"))
+    error_code = models.CharField(_("error code"), max_length=40, blank=True)
+    error_message = models.CharField(_("error"), max_length=255, blank=True)
+    provider_message_id = models.CharField(_("WhatsApp id"), max_length=64, null=True, blank=True)
+    queued_at = models.DateTimeField(_("handed over"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    decision = models.CharField(_("then"), max_length=12, choices=Decision.choices)
+    decided_at = models.DateTimeField(_("decided"))
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("by"),
+    )
+
+    class Meta:
+        db_table = "broadcast_attempts"
+        ordering = ["number"]
+        default_permissions = ()  # who may see the message may see this
+        verbose_name = _("earlier attempt")
+        verbose_name_plural = _("earlier attempts")
+        constraints = [
+            models.UniqueConstraint(fields=["message", "number"], name="unique_message_attempt")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number}. {self.get_status_display()}: {self.get_decision_display()}"
+
+    @classmethod
+    def of(cls, message: BroadcastMessage, decision: str, decided_by_id: int | None) -> Attempt:
+        """Returns the line of history for what this message has just ended as."""
+        copied = (
+            "device_id", "status", "attempts", "error_code", "error_message",
+            "provider_message_id", "queued_at", "finished_at",
+        )  # fmt: skip
+        return cls(
+            message=message,
+            number=message.restarts + 1,
+            decision=decision,
+            decided_at=Now(),
+            decided_by_id=decided_by_id,
+            **{name: getattr(message, name) for name in copied},
+        )
 
 
 class Worker(models.Model):

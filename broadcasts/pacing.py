@@ -6,6 +6,7 @@ times come in, times go out, all aware.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # A new number starts small and doubles every third day: 20, 20, 20, 40, ... 1,280 on day 19.
 WARMUP_FIRST_DAY = 20
 WARMUP_DOUBLES_EVERY_DAYS = 3
+# Who has not left by then is late, however short the sending hours are.
+MOST_OPENINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +82,34 @@ class Slot:
 
 
 def earliest(pace: Pace, slot: Slot, now: datetime) -> datetime:
-    """Returns the first moment from `now` on at which a message may leave."""
-    moment = max(now, slot.next_send_at) if slot.next_send_at else now
-    # Each step only moves forward; an hour or a day later the cap that stopped it is fresh.
-    for _ in range(4):
-        before = moment
+    """Returns the first moment from `now` on, in UTC, at which a message may leave.
+
+    A cap is one at least, whatever the column says: what is to send nothing is switched off.
+    """
+    moment = now.astimezone(UTC)
+    if slot.next_send_at:
+        moment = max(moment, slot.next_send_at.astimezone(UTC))
+    # Ends: each step goes forward to a day or an hour in which nothing has been used yet.
+    while True:
         moment = _after_opening(pace, moment)
         day = moment.astimezone(pace.zone).date()
         limit = pace.limit_on(day)
         if limit is not None and slot.usage_day == day and slot.usage_day_count >= limit:
-            moment = _midnight(day + timedelta(days=1), pace.zone)
+            moment = _latest(day + timedelta(days=1), time(), pace.zone)
         elif (
             pace.hourly_limit is not None
             and slot.usage_hour_at == _hour(moment)
             and slot.usage_hour_count >= pace.hourly_limit
         ):
             moment = _hour(moment) + timedelta(hours=1)
-        if moment == before:
-            break
-    return moment
+        else:
+            return moment
 
 
 def after_send(pace: Pace, slot: Slot, now: datetime, gap_seconds: float) -> Slot:
     """Returns the slot that follows a message leaving at `now` with this pause behind it."""
+    # In UTC: adding to a local time moves the hands of the clock, also where they jump.
+    now = now.astimezone(UTC)
     hour, day = _hour(now), now.astimezone(pace.zone).date()
     return Slot(
         next_send_at=now + timedelta(seconds=gap_seconds / pace.speed),
@@ -150,62 +158,78 @@ def deadline(pace: Pace, expected_at: datetime, allowance: timedelta) -> datetim
     The allowance counts only while the device may send: a message that slips past closing time,
     or past the day's cap, is not late but tomorrow's.
     """
-    moment, left = expected_at, allowance
-    while True:
-        closes_at = _closing_after(pace, moment)
-        if closes_at is None or moment + left <= closes_at:
-            moment += left
-            break
-        left -= closes_at - moment
-        moment = _after_opening(pace, closes_at)
+    late_at = _after_open_time(pace, expected_at, allowance)
     day = expected_at.astimezone(pace.zone).date()
     if pace.limit_on(day) is None:
-        return moment
-    tomorrow = _after_opening(pace, _midnight(day + timedelta(days=1), pace.zone))
-    return max(moment, tomorrow + allowance)
+        return late_at
+    tomorrow = _latest(day + timedelta(days=1), time(), pace.zone)
+    return max(late_at, _after_open_time(pace, tomorrow, allowance))
 
 
-def _closing_after(pace: Pace, moment: datetime) -> datetime | None:
-    """Returns when the sending hours end that `moment` lies in; None where there are none."""
-    if pace.sends_from is None or pace.sends_until is None:
-        return None
-    local = moment.astimezone(pace.zone)
-    closes = _at(local, pace.sends_until)
-    if closes <= local:
-        closes += timedelta(days=1)
-    return closes.astimezone(UTC)
+def _after_open_time(pace: Pace, moment: datetime, allowance: timedelta) -> datetime:
+    """Returns when the device has had so much time to send from `moment` on.
+
+    Or the end of its thirtieth sending hours, where a day has only minutes of them.
+    """
+    moment = moment.astimezone(UTC)
+    for _ in range(MOST_OPENINGS):
+        window = _window(pace, moment)
+        if window is None:
+            return moment + allowance
+        opens_at, closes_at = window
+        moment = max(moment, opens_at)
+        if moment + allowance <= closes_at:
+            return moment + allowance
+        allowance -= closes_at - moment
+        moment = closes_at
+    return moment
 
 
 def _after_opening(pace: Pace, moment: datetime) -> datetime:
     """Returns `moment`, or when the sending hours that it is outside of begin next."""
-    if pace.sends_from is None or pace.sends_until is None:
-        return moment
-    local = moment.astimezone(pace.zone)
-    opens = _at(local, pace.sends_from)
-    clock = local.time()
-    if pace.sends_from < pace.sends_until:
-        if pace.sends_from <= clock < pace.sends_until:
-            return moment
-        if clock >= pace.sends_until:
-            opens += timedelta(days=1)
-    elif clock >= pace.sends_from or clock < pace.sends_until:  # over midnight
-        return moment
-    return opens.astimezone(UTC)
+    window = _window(pace, moment)
+    return max(moment, window[0]) if window else moment
 
 
-def _at(local: datetime, clock: time) -> datetime:
-    """Returns this time of the day that `local` lies in."""
-    return local.replace(
-        hour=clock.hour,
-        minute=clock.minute,
-        second=clock.second,
-        microsecond=clock.microsecond,
-    )
+def _window(pace: Pace, moment: datetime) -> tuple[datetime, datetime] | None:
+    """Returns the sending hours that `moment` lies in, or else the next; None where any will do."""
+    if pace.sends_from is None or pace.sends_until is None or pace.sends_from == pace.sends_until:
+        return None
+    day = moment.astimezone(pace.zone).date() - timedelta(days=1)  # they may pass midnight
+    while True:
+        opens_at, closes_at = _hours(pace.sends_from, pace.sends_until, pace.zone, day)
+        if opens_at < closes_at and moment < closes_at:
+            return opens_at, closes_at
+        day += timedelta(days=1)
+
+
+@functools.lru_cache(maxsize=4096)  # a forecast asks for the same few days a million times
+def _hours(
+    sends_from: time, sends_until: time, zone: tzinfo, day: date
+) -> tuple[datetime, datetime]:
+    """Returns the sending hours that begin on this day; none, where they end before they begin.
+
+    Where the clock is put back over one of their ends, the later beginning and the earlier end
+    count: the hands never show an hour outside of them, and no hour opens twice.
+    """
+    last_day = day if sends_from < sends_until else day + timedelta(days=1)
+    return _latest(day, sends_from, zone), _earliest(last_day, sends_until, zone)
+
+
+def _earliest(day: date, clock: time, zone: tzinfo) -> datetime:
+    return min(_readings(day, clock, zone))
+
+
+def _latest(day: date, clock: time, zone: tzinfo) -> datetime:
+    return max(_readings(day, clock, zone))
+
+
+def _readings(day: date, clock: time, zone: tzinfo) -> tuple[datetime, datetime]:
+    """What this local time may mean: two moments where the clock is put back over it or forward,
+    else one and the same."""
+    local = datetime.combine(day, clock, zone)
+    return local.replace(fold=0).astimezone(UTC), local.replace(fold=1).astimezone(UTC)
 
 
 def _hour(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def _midnight(day: date, zone: tzinfo) -> datetime:
-    return datetime.combine(day, time(), zone).astimezone(UTC)

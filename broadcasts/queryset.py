@@ -4,20 +4,27 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from broadcasts import claiming
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
     from broadcasts.models import BroadcastMessage, Worker
     from broadcasts.pacing import Slot
+
+    # Who decided: somebody signed in, or nobody, as on the command line.
+    AnyUser = AbstractBaseUser | AnonymousUser | None
+
+R = TypeVar("R")
 
 ANY = Q()
 
@@ -84,7 +91,8 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
             lease_epoch=OuterRef("lease_epoch"),
             lease_expires_at__gt=Now(),
         )
-        too_long = Q(processing_started_at__lte=Now() - (older_than or settings.STUCK_AFTER))
+        limit = settings.STUCK_AFTER if older_than is None else older_than
+        too_long = Q(processing_started_at__lte=Now() - limit)
         return self.filter(too_long | ~Exists(alive), status__in=["processing", "queued"])
 
     def counts(self) -> dict[str, int]:
@@ -150,25 +158,38 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         late = Q(expires_at__lte=Now())
         return self.filter(late).move(["pending"], "expired", late, finished_at=Now())
 
-    def reschedule_expired(self) -> int:
+    def reschedule_expired(self, *, by: AnyUser = None) -> int:
         """Puts expired messages back in the queue, with a new recovery window."""
-        return self.move(["expired"], guard=self._not_cancelled(), **_anew())
+        return self._start_over("expired", "rescheduled", by)
 
-    def retry_failed(self) -> int:
+    def retry_failed(self, *, by: AnyUser = None) -> int:
         """Tries failed messages again: nothing of them was ever sent. Returns how many."""
-        return self.move(["failed"], guard=self._not_cancelled(), **_anew())
+        return self._start_over("failed", "retried", by)
 
-    def settle_as_sent(self) -> int:
+    def settle_as_not_sent(self, *, by: AnyUser = None) -> int:
+        """Takes the operator's word that unknown messages did not arrive: sends them again."""
+        return self._start_over("unknown", "sent_again", by)
+
+    def settle_as_sent(self, *, by: AnyUser = None) -> int:
         """Takes the operator's word that unknown messages arrived; returns how many."""
         return self.move(
-            ["unknown"], "sent", sent_at=F("queued_at"), error_code="", error_message=""
+            ["unknown"],
+            "sent",
+            decision=("arrived", by),
+            sent_at=Coalesce(F("queued_at"), F("finished_at")),
+            error_code="",
+            error_message="",
         )
 
-    def settle_as_not_sent(self) -> int:
-        """Takes the operator's word that unknown messages did not arrive: sends them again."""
-        return self.move(["unknown"], guard=self._not_cancelled(), **_anew())
+    def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
+        guard = self._may_start_over()
+        return self.move([expected], guard=guard, decision=(decision, by), **_anew())
 
-    def _not_cancelled(self) -> Q:
+    def may_start_over(self) -> Self:
+        """Of these, what the verbs above would put back in the queue."""
+        return self.filter(self._may_start_over())
+
+    def _may_start_over(self) -> Q:
         """Of a cancelled campaign nothing starts over: it would only lose what it ended as."""
         campaigns = self.model._meta.get_field("campaign").related_model
         cancelled = campaigns._default_manager.filter(
@@ -183,22 +204,27 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         guard: Q = ANY,
         *,
         limit: int | None = None,
+        decision: tuple[str, AnyUser] | None = None,
         **values: Any,
     ) -> int:
         """Changes the status of those of these rows that have one of the expected ones.
 
         Reads keys, then updates by key in chunks: a range UPDATE by status is what deadlocks with
         claims. `guard` is checked in the UPDATE itself. Returns how many rows changed; `limit`,
-        rounded up to a chunk, bounds it where a person waits.
+        rounded up to a chunk, bounds it where a person waits. With a `decision` (Attempt.Decision,
+        and whose it was) what the rows had ended as goes into their history.
         """
         moved = 0
         # Not in the order of their keys: MySQL would walk the whole table for it. What was moved
         # is no candidate any more; a chunk that somebody else moved first ends the loop.
         rows = self.filter(guard, status__in=expected).order_by()
         candidates = rows.values_list("pk", flat=True)
-        while (limit is None or moved < limit) and (ids := sorted(candidates[:CHUNK])):
+        while (limit is None or moved < limit) and (ids := sorted(_read(candidates[:CHUNK]))):
             rows = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
-            changed = _update(rows, status=status, **values)
+            if decision:
+                changed = _supersede(rows, *decision, status=status, **values)
+            else:
+                changed = _update(rows, status=status, **values)
             moved += changed
             if not changed:
                 break
@@ -223,7 +249,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     def _free(self, status: str, values: dict[str, Any]) -> int:
         freed = 0
         claimed = self.filter(status=status).values_list("pk", "processing_worker_id")
-        for chunk in _chunks(list(claimed.order_by("pk"))):
+        for chunk in _chunks(_read(claimed.order_by("pk"))):
             # With the claim's token: a row that was released and claimed anew stays alone.
             rows = self.model.objects.filter(
                 pk__in=[pk for pk, _ in chunk],
@@ -235,8 +261,30 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
 
 @survive_conflicts
+def _read(rows: models.QuerySet[Any, R]) -> list[R]:
+    return list(rows)
+
+
+@survive_conflicts
 def _update(rows: models.QuerySet[Any], **values: Any) -> int:
     return rows.update(**values)
+
+
+@survive_conflicts
+def _supersede(
+    rows: models.QuerySet[BroadcastMessage], decision: str, by: AnyUser, **values: Any
+) -> int:
+    """Writes what these rows ended as into their history and changes them: both, or neither.
+
+    The rows are locked first, so that exactly those get a line that change.
+    """
+    from broadcasts.models import Attempt  # it knows messages, which are made of this class
+
+    with transaction.atomic():
+        ended = list(rows.select_for_update().defer("body").order_by("pk"))
+        decided_by_id = by.pk if by else None
+        Attempt.objects.bulk_create(Attempt.of(each, decision, decided_by_id) for each in ended)
+        return rows.model.objects.filter(pk__in=[m.pk for m in ended]).update(**values)
 
 
 def _chunks(rows: list[tuple[int, str | None]]) -> Iterator[list[tuple[int, str | None]]]:
@@ -248,6 +296,8 @@ def _anew() -> dict[str, Any]:
     """The values of a message that starts over, due now."""
     return RELEASED | {
         "attempts": 0,
+        "restarts": F("restarts") + 1,
+        "provider_message_id": None,
         "scheduled_at": Now(),
         "expires_at": Now() + settings.RECOVERY_WINDOW,
         "error_code": "",

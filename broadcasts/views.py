@@ -32,7 +32,11 @@ def message_list(request: HttpRequest) -> HttpResponse:
 @permission_required("broadcasts.view_broadcastmessage", raise_exception=True)
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     message = get_object_or_404(BroadcastMessage.objects.select_related(*_RELATED), pk=pk)
-    return render(request, "messages/detail.html", {"message": message})
+    context = {
+        "message": message,
+        "history": message.history.select_related("device", "decided_by"),
+    }
+    return render(request, "messages/detail.html", context)
 
 
 @require_POST
@@ -63,13 +67,11 @@ def reschedule(request: HttpRequest, pk: int) -> HttpResponse:
     return _settle(request, pk, verb, _("Rescheduled: it is in the queue again."))
 
 
-def _settle(
-    request: HttpRequest, pk: int, verb: Callable[[BroadcastMessageQuerySet], int], done: str
-) -> HttpResponse:
+def _settle(request: HttpRequest, pk: int, verb: Callable[..., int], done: str) -> HttpResponse:
     """Does `verb` to the one message, notes who did it, and says so if somebody was first."""
     get_object_or_404(BroadcastMessage, pk=pk)
     message = BroadcastMessage.objects.filter(pk=pk)
-    if verb(message):
+    if verb(message, by=request.user):
         LogEntry.objects.log_actions(  # type: ignore[call-overload]
             request.user.pk, message, CHANGE, change_message=done, single_object=True
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -19,6 +20,9 @@ from broadcasts.queryset import BroadcastMessageQuerySet
 from campaigns.models import Campaign
 from campaigns.progress import Progress, progress_of
 
+if TYPE_CHECKING:
+    from broadcasts.queryset import AnyUser
+
 Status = Campaign.Status
 
 
@@ -26,7 +30,8 @@ Status = Campaign.Status
 class Action:
     """Something that can be done to a campaign: where it applies, what it does, what to say.
 
-    `do` returns whether it did anything; False means that somebody else was first.
+    `do` is told who asked, and returns whether it did anything; False means that somebody else
+    was first.
     """
 
     name: str
@@ -35,7 +40,7 @@ class Action:
     is_destructive: bool
     applies: Callable[[Progress], bool]
     effect: Callable[[Progress], str]
-    do: Callable[[Campaign], bool | int]
+    do: Callable[[Campaign, AnyUser], bool | int]
     done: Promise
 
     @property
@@ -72,7 +77,7 @@ PAUSE = Action(
     "pause", gettext_lazy("Pause"), "pause", False,
     lambda p: p.campaign.status in (Status.SCHEDULED, Status.QUEUING, Status.SENDING),
     _pause_effect,
-    lambda campaign: campaign.pause(),
+    lambda campaign, by: campaign.pause(),
     gettext_lazy("Paused. Nothing more of it leaves until you resume it."),
 )  # fmt: skip
 RESUME = Action(
@@ -80,14 +85,14 @@ RESUME = Action(
     lambda p: p.campaign.status == Status.PAUSED,
     lambda p: _("%(count)s waiting messages go on from where they stopped.")
     % {"count": f"{p.waiting:,}"},
-    lambda campaign: campaign.resume(),
+    lambda campaign, by: campaign.resume(),
     gettext_lazy("Resumed: it goes on where it stopped."),
 )  # fmt: skip
 UNSCHEDULE = Action(
     "unschedule", gettext_lazy("Back to draft"), "edit", False,
     lambda p: p.campaign.status == Status.SCHEDULED,
     lambda p: _("It will not begin by itself any more, and you can change it again."),
-    lambda campaign: campaign.unschedule(),
+    lambda campaign, by: campaign.unschedule(),
     gettext_lazy("It is a draft again. Nothing is sent until you schedule it."),
 )  # fmt: skip
 CANCEL = Action(
@@ -96,7 +101,7 @@ CANCEL = Action(
         Status.SCHEDULED, Status.QUEUING, Status.SENDING, Status.PAUSED
     ),
     _cancel_effect,
-    lambda campaign: campaign.cancel(),
+    lambda campaign, by: campaign.cancel(),
     gettext_lazy("Cancelled. What had not begun is not sent."),
 )  # fmt: skip
 RETRY = Action(
@@ -104,7 +109,7 @@ RETRY = Action(
     lambda p: p.counts["failed"] > 0 and p.campaign.status not in (Status.DRAFT, Status.CANCELLED),
     lambda p: _("%(count)s failed messages go back in line. Nothing of them was ever sent, so "
                 "nobody gets it twice.") % {"count": f"{p.counts['failed']:,}"},
-    lambda campaign: _messages(campaign, "failed").retry_failed(),
+    lambda campaign, by: _messages(campaign, "failed").retry_failed(by=by),
     gettext_lazy("The failed messages are in line again."),
 )  # fmt: skip
 RESCHEDULE = Action(
@@ -112,7 +117,7 @@ RESCHEDULE = Action(
     lambda p: p.counts["expired"] > 0 and p.campaign.status not in (Status.DRAFT, Status.CANCELLED),
     lambda p: _("%(count)s messages that came too late to be sent go back in line, from now.")
     % {"count": f"{p.counts['expired']:,}"},
-    lambda campaign: _messages(campaign, "expired").reschedule_expired(),
+    lambda campaign, by: _messages(campaign, "expired").reschedule_expired(by=by),
     gettext_lazy("The expired messages are in line again."),
 )  # fmt: skip
 
@@ -120,7 +125,7 @@ DISCARD = Action(
     "discard", gettext_lazy("Discard"), "stop", True,
     lambda p: p.campaign.status == Status.DRAFT,
     lambda p: _("The draft is deleted. Nothing of it was ever sent."),
-    lambda campaign: campaign.discard(),
+    lambda campaign, by: campaign.discard(),
     gettext_lazy("The draft is gone."),
 )  # fmt: skip
 
@@ -179,7 +184,7 @@ def _act(request: HttpRequest, pk: int, action: Action) -> HttpResponse:
         context["effect"] = action.effect(progress)
         context["applies"] = action.applies(progress)
         return render(request, "campaigns/confirm.html", context)
-    if action.applies(progress) and action.do(campaign):
+    if action.applies(progress) and action.do(campaign, request.user):
         log(request, campaign, CHANGE, f"{action.label}.")
         messages.success(request, str(action.done))
     else:

@@ -115,6 +115,7 @@ class ConfirmedAction:
     `applies_to` narrows the chosen rows to those that the action changes; `work` changes them
     and returns how many it did (an int), or the rows themselves. Both the offer and the doing
     need the permission `may`, a name such that the admin has `has_<may>_permission(request)`.
+    Signed work is told who asked for it: `work(rows, user)`.
     """
 
     def __init__(
@@ -124,13 +125,15 @@ class ConfirmedAction:
         effect: Promise,
         may: str,
         applies_to: Callable[[Any], Any],
-        work: Callable[[Any], int | Sequence[Model]],
+        work: Callable[..., int | Sequence[Model]],
         nothing: Promise,
+        is_signed: bool = False,
     ) -> None:
         self.short_description = label
         self.allowed_permissions = [may]
         self.effect = effect
         self.work = work
+        self.is_signed = is_signed
         self.applies_to = applies_to
         self.nothing = nothing
 
@@ -179,7 +182,7 @@ class ConfirmedAction:
         pks = list(rows.values_list("pk", flat=True)[: LOGGED_ONE_BY_ONE + 1])
         if len(pks) <= LOGGED_ONE_BY_ONE:
             rows = rows.filter(pk__in=pks)  # what joins them from here on is not written down
-        changed = self.work(rows)
+        changed = self.work(rows, request.user) if self.is_signed else self.work(rows)
         said = str(self.short_description)
         if not isinstance(changed, int):
             pks = [row.pk for row in changed]
@@ -239,7 +242,7 @@ class QuickAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return super().save_model(request, obj, form, change)
         columns = obj._meta.concrete_fields
         changed = [column.name for column in columns if column.name in form.changed_data]
-        if changed:
+        if form.changed_data:  # also where it is niches, which are no column
             stamps = [column.name for column in columns if getattr(column, "auto_now", False)]
             obj.save(update_fields=[*changed, *stamps])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 from django.db.models import Model
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -125,6 +126,9 @@ class Batch:
                 update_fields=["lead"],
                 key=["lead", column.removesuffix("_id")],
             )
+            # Whoever joins a niche may come into an audience by it: the books go by this.
+            joined = {lead_id for lead_id, _tag in pairs if lead_id}
+            Lead.objects.filter(pk__in=sorted(joined)).update(updated_at=Now())
 
 
 def _tag_ids(model: type[Tag], names: Iterable[str], dry_run: bool) -> dict[str, int | None]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage, Worker
@@ -137,6 +138,80 @@ def test_a_failed_message_tried_again_can_be_claimed_again() -> None:
     assert BroadcastMessage.objects.claim(
         worker_id="worker", device_ids=[message.device.pk]
     ) == [message]  # fmt: skip
+
+
+def test_a_retried_message_remembers_how_it_failed_and_who_sent_it_again(operator: User) -> None:
+    message = held(
+        "failed", attempts=5, error_code="bad_media", error_message="No.", finished_at=LONG_AGO
+    )
+
+    assert BroadcastMessage.objects.retry_failed(by=operator) == 1
+    assert BroadcastMessage.objects.retry_failed(by=operator) == 0
+
+    (attempt,) = message.history.all()
+    assert (attempt.number, attempt.status, attempt.attempts) == (1, "failed", 5)
+    assert (attempt.error_code, attempt.error_message) == ("bad_media", "No.")
+    assert (attempt.finished_at, attempt.device) == (LONG_AGO, message.device)
+    assert (attempt.decision, attempt.decided_by) == ("retried", operator)
+    message.refresh_from_db()
+    assert message.restarts == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "verb", "decision", "restarts"),
+    [
+        ("failed", "retry_failed", "retried", 2),
+        ("expired", "reschedule_expired", "rescheduled", 2),
+        ("unknown", "settle_as_not_sent", "sent_again", 2),
+        ("unknown", "settle_as_sent", "arrived", 1),
+    ],
+)
+def test_every_decision_is_another_line_of_history(
+    status: str, verb: str, decision: str, restarts: int
+) -> None:
+    message = held(status, error_code="first", queued_at=LONG_AGO, finished_at=LONG_AGO)
+    BroadcastMessage.objects.update(status="failed")
+    BroadcastMessage.objects.retry_failed()
+    BroadcastMessage.objects.update(status=status, error_code="second", finished_at=LONG_AGO)
+
+    assert getattr(BroadcastMessage.objects, verb)() == 1
+
+    history = list(message.history.values_list("number", "error_code", "decision"))
+    assert history == [(1, "first", "retried"), (2, "second", decision)]
+    message.refresh_from_db()
+    assert message.restarts == restarts
+
+
+def test_what_a_person_sends_again_is_another_send_to_the_transport() -> None:
+    """Under the old key its record would answer for the new attempt: recorded, and never sent."""
+    message = held("unknown", provider_message_id="3EB0", queued_at=LONG_AGO)
+    before = message.key
+
+    BroadcastMessage.objects.settle_as_not_sent()
+
+    message.refresh_from_db()
+    assert message.key != before
+    assert message.keys == [before, message.key]
+    assert message.provider_message_id is None
+    assert message.history.get().provider_message_id == "3EB0"
+
+
+def test_what_the_machine_tries_again_keeps_its_key() -> None:
+    message = held("processing")
+    before = message.key
+
+    BroadcastMessage.objects.release([message])
+
+    message.refresh_from_db()
+    assert message.key == before
+
+
+def test_of_a_cancelled_campaign_nothing_starts_over_and_nothing_is_written() -> None:
+    message = held("failed")
+    type(message.campaign).objects.update(status="cancelled")
+
+    assert BroadcastMessage.objects.retry_failed() == 0
+    assert not message.history.exists()
 
 
 def test_the_operator_settles_what_is_unknown() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -213,3 +214,13 @@ def test_a_message_that_is_not_there_is_not_found(operator_client: Client) -> No
 def test_a_lead_without_a_name_is_still_shown(viewer_client: Client) -> None:
     BroadcastMessageFactory(lead=LeadFactory(name="", phone="60123456789"))
     assert "+60 12-345 6789" in viewer_client.get(reverse("messages:list")).content.decode()
+
+
+def test_the_page_tells_what_became_of_it_before(operator_client: Client, operator: User) -> None:
+    message = BroadcastMessageFactory(status="failed", error_message="The media host was down.")
+
+    operator_client.post(reverse("messages:retry", args=[message.pk]))
+    page = operator_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
+
+    assert "The media host was down." in page
+    assert f"by {operator}" in page
