@@ -1,4 +1,4 @@
-"""A database of its own for each benchmark, on the server (or beside the file) of --database-url."""
+"""A database of its own for each benchmark, on the server of --database-url or beside its file."""
 
 from __future__ import annotations
 
@@ -87,10 +87,13 @@ def statements() -> int:
 
 def ask(sql: str, parameters: Any = None) -> Any:
     """Returns the first column of the first row."""
+    return row(sql, parameters)[0]
+
+
+def row(sql: str, parameters: Any = None) -> Any:
     with _cursor() as cursor:
         cursor.execute(sql, parameters)
-        row = cursor.fetchone()
-        return row[0] if row else None
+        return cursor.fetchone()
 
 
 def run(sql: str, parameters: Any = None) -> int:

@@ -27,7 +27,7 @@ def fill(
     from leads.models import Lead
 
     _empty()
-    nothing = {name: "NULL" for name in ("daily_limit", "sends_from", "sends_until")}
+    nothing = dict.fromkeys(("daily_limit", "sends_from", "sends_until"), "NULL")
     insert(
         Device, devices, id="n + 1", name="n + 100000", phone="60990000000 + n", **nothing,
         min_delay_seconds=f"{gap_seconds[0]}", max_delay_seconds=f"{gap_seconds[1]}",
