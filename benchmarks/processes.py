@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,27 +18,32 @@ RECORDING = "simulator=benchmarks.transports.Recording"
 
 
 @contextmanager
-def started(command: Sequence[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of ours, ended by SIGTERM when it outlives the block."""
+def started(
+    command: Sequence[str], *, patience: float = 100, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours; what outlives the block gets SIGTERM and, after so many seconds, is
+    killed."""
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=os.environ | environment, start_new_session=True
     )
     try:
         yield process
     finally:
-        end(process)
+        end(process, patience)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM; SIGKILL to what of it is left after a minute."""
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """SIGTERM; after so many seconds SIGKILL to what is left of it and of its children."""
+    ours = family(process.pid)
     process.terminate()
     try:
-        process.wait(60)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
-        for pid in family(process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9)
+        process.kill()
         process.wait()
+    for pid in ours[1:]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -49,17 +55,20 @@ def broadcasters(
         "manage.py", "runbroadcaster", f"--workers={workers}",
         f"--devices-per-worker={-(-devices // workers)}", *["--drain"] * drain,
     ]  # fmt: skip
-    with started(command, EXTRA_TRANSPORTS=transport, **environment) as process:
+    with started(command, patience=100, EXTRA_TRANSPORTS=transport, **environment) as process:
         yield process
 
 
 def family(pid: int) -> list[int]:
     """Returns this process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
     found = [pid]
     for parent in found:
-        for tasks in Path(f"/proc/{parent}/task").glob("*/children"):
-            with suppress(OSError):
-                found += map(int, tasks.read_text().split())
+        found += children.get(parent, [])
     return found
 
 

@@ -42,7 +42,7 @@ def measure(*, devices: int, messages: int, workers: int, prefetch: int) -> dict
             f"--concurrency={workers}", f"--prefetch-multiplier={prefetch}", "--loglevel=ERROR",
             "--without-gossip", "--without-mingle", "--without-heartbeat",
         ]  # fmt: skip
-        with processes.started(command, BENCHMARK_REDIS=url):
+        with processes.started(command, BENCHMARK_REDIS=url, patience=10):
             return rate_when_done(messages)
 
 

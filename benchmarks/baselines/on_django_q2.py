@@ -26,6 +26,7 @@ def measure(*, devices: int, messages: int, settings: dict[str, int]) -> dict[st
         async_task("benchmarks.baselines.sending.send", message_id)
     with processes.started(
         ["manage.py", "qcluster"],
+        patience=10,
         DJANGO_SETTINGS_MODULE="benchmarks.baselines.django_q2_settings",
         BENCHMARK_CLUSTER=json.dumps(settings),
         LOG_LEVEL="ERROR",

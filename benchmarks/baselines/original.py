@@ -92,12 +92,12 @@ def _claim(batches: Any, senders: int, whole: bool) -> None:
         devices = [device_id for (device_id,) in cursor.fetchall()]
         for device_id in devices:
             token = f"{device_id}_{time.time_ns()}_{uuid.uuid4().hex[:8]}"
-            cursor.execute(CLAIM, [token, device_id])
+            _execute(cursor, CLAIM, [token, device_id])
             cursor.execute(FETCH, [token])
             claimed = [row[0] for row in cursor.fetchall()]
             if whole:
                 for message_id in claimed:
-                    cursor.execute(QUEUED, [message_id])
+                    _execute(cursor, QUEUED, [message_id])
             batches.put(claimed)
         if not devices:
             break
@@ -114,4 +114,18 @@ def _send(batches: Any, whole: bool) -> None:
                 cursor.execute(CHECK, [message_id])
                 if cursor.fetchone()[0] == "sent":
                     continue
-            cursor.execute(SENT, [message_id])
+            _execute(cursor, SENT, [message_id])
+
+
+def _execute(cursor: Any, sql: str, parameters: list[Any]) -> None:
+    """Its claims by status and its updates by key deadlock; the loser is given another try."""
+    import MySQLdb
+
+    while True:
+        try:
+            cursor.execute(sql, parameters)
+        except MySQLdb.OperationalError as error:
+            if error.args[0] not in (1205, 1213):
+                raise
+        else:
+            return
