@@ -24,7 +24,7 @@ from benchmarks.idle import wait_until_online
 from benchmarks.report import report
 
 GAP_SECONDS = (5, 15)
-START_SECONDS = 30  # until every device is connected
+START_SECONDS = 45  # until every device is connected
 WARM_UP_SECONDS = 20
 SLOTS = "CREATE TABLE benchmark_slots (device_id BIGINT, due_at DATETIME(6), left_at DATETIME(6))"
 TRIGGER = """

@@ -64,9 +64,14 @@ def measure(
         until = time.monotonic() + seconds
         for worker in workers:
             worker.join(max(0.0, until - time.monotonic()))
+        codes = [worker.exitcode for worker in workers]  # None: at work when the time was over
+        for worker in workers:
             worker.kill()
             worker.join()
-        return _rate()
+        result = _rate()
+        if any(codes) or (None not in codes and result["messages"] != messages):
+            raise SystemExit(f"The original sent {result['messages']}, its processes: {codes}")
+        return result
     finally:
         for name in INDEXES:
             databases.run(f"DROP INDEX {name} ON broadcast_messages")
