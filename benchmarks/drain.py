@@ -1,0 +1,154 @@
+"""How fast due messages leave when nothing holds them up, beside other ways to do it.
+
+    python -m benchmarks drain --database-url mysql://root@127.0.0.1:3306/siaran
+    python -m benchmarks drain --messages 30000 --without celery --without django-q2
+    python -m benchmarks drain --database-url sqlite:////tmp/drain.sqlite3
+
+All on the same server, with durable commits, one after the other. A rate is messages over the time
+from the first claim to the last outcome, by the database's clock, so that starting processes is
+not in it; the task queues' is from the first message sent to the last. Where several settings are
+tried, the best of them counts. On SQLite only the engine is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from benchmarks import databases, processes
+from benchmarks.filling import fill
+from benchmarks.report import report
+
+GOALS = {"ceiling": 0.6, "original": 3.0, "django-q2": 20.0, "celery": 3.0}
+PROCESSES = (1, 2, 4)  # that the ceiling is tried with
+CEILING_MESSAGES = 60_000
+ORIGINAL_SENDERS = 16
+ORIGINAL_SECONDS = 60.0
+DJANGO_Q2_MESSAGES = 5_000
+CELERY_MESSAGES = 20_000
+
+Row = dict[str, Any]
+
+
+def main(arguments: list[str]) -> int:
+    parser = databases.parser(__doc__)
+    parser.add_argument("--devices", type=int, default=3_000)
+    parser.add_argument("--messages", type=int, default=300_000)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2], help="tried one by one")
+    parser.add_argument("--without", action="append", default=[], choices=list(GOALS))
+    options = parser.parse_args(arguments)
+    with databases.own_database(options.database_url, keep=options.keep):
+        size = {"devices": options.devices, "messages": options.messages}
+        rows = [{"what": "engine"} | engine(**size, workers=workers) for workers in options.workers]
+        if databases.vendor() == "mysql":
+            for name, measure in BASELINES.items():
+                if name not in options.without:
+                    rows += [{"what": name} | row for row in measure(**size)]
+        show(rows, size)
+    return 0
+
+
+def engine(*, devices: int, messages: int, workers: int) -> Row:
+    """Drains the queue with `runbroadcaster`; returns its rate."""
+    fill(devices=devices, messages=messages)
+    with processes.broadcasters(workers=workers, devices=devices, drain=True) as process:
+        server = processes.Usage([databases.server_pid()])
+        process.wait()
+        cores = server.cores()
+    return rate(messages) | {"processes": workers, "server cores": cores}
+
+
+def rate(messages: int) -> Row:
+    """Returns the rate of the messages that are `sent`, of whom there must be so many."""
+    sent, first, last = databases.row(
+        "SELECT COUNT(*), MIN(processing_started_at), MAX(sent_at) FROM broadcast_messages"
+        " WHERE status = 'sent'"
+    )
+    if sent != messages:
+        raise SystemExit(f"{sent} of {messages} messages were sent.")
+    first, last = (datetime.fromisoformat(str(at)) for at in (first, last))
+    seconds = (last - first).total_seconds()
+    return {"rate": sent / seconds, "messages": sent, "seconds": seconds}
+
+
+def ceiling(*, devices: int, messages: int) -> Iterator[Row]:
+    from benchmarks.baselines.ceiling import measure
+
+    sample = min(CEILING_MESSAGES, messages // 2)
+    for workers in PROCESSES:
+        row = measure(devices=devices, messages=messages, sample=sample, workers=workers)
+        yield {"processes": workers} | row
+
+
+def original(*, devices: int, messages: int) -> Iterator[Row]:
+    from benchmarks.baselines.original import measure
+
+    for whole in (False, True):
+        row = measure(
+            devices=devices,
+            messages=messages,
+            seconds=ORIGINAL_SECONDS,
+            senders=ORIGINAL_SENDERS,
+            whole=whole,
+        )
+        note = "with its check and its UPDATE to queued" if whole else ""
+        yield {"processes": 1 + ORIGINAL_SENDERS, "note": note} | row
+
+
+def django_q2(*, devices: int, messages: int) -> Iterator[Row]:
+    from benchmarks.baselines.on_django_q2 import SETTINGS, measure
+
+    messages = min(messages, DJANGO_Q2_MESSAGES)
+    for settings in SETTINGS:
+        row = measure(devices=devices, messages=messages, settings=settings)
+        yield {"processes": settings["workers"], "note": words(settings)} | row
+
+
+def celery(*, devices: int, messages: int) -> Iterator[Row]:
+    try:
+        from benchmarks.baselines.on_celery import SETTINGS, measure
+    except ImportError as error:
+        raise SystemExit(
+            f"{error}: pip install -r requirements/benchmarks.txt, or --without celery"
+        ) from error
+
+    messages = min(messages, CELERY_MESSAGES)
+    for workers, prefetch in SETTINGS:
+        row = measure(devices=devices, messages=messages, workers=workers, prefetch=prefetch)
+        yield {"processes": workers, "note": f"prefetch={prefetch}"} | row
+
+
+def words(settings: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={value}" for name, value in settings.items() if name != "workers")
+
+
+BASELINES: dict[str, Callable[..., Iterator[Row]]] = {
+    "ceiling": ceiling,
+    "original": original,
+    "django-q2": django_q2,
+    "celery": celery,
+}
+
+
+def show(rows: list[Row], size: dict[str, int]) -> None:
+    best = max(row["rate"] for row in rows if row["what"] == "engine")
+    report(
+        "drain",
+        [
+            {
+                "what": row["what"],
+                "processes": row.get("processes"),
+                "messages": row["messages"],
+                "seconds": row["seconds"],
+                "messages/s": row["rate"],
+                "engine / this": best / row["rate"],
+                "goal": GOALS.get(row["what"]),
+                "server cores": row.get("server cores"),
+                "note": row.get("note") or None,
+            }
+            for row in rows
+        ],
+        **databases.facts(),
+        **size,
+    )
