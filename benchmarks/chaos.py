@@ -5,9 +5,10 @@
     python -m benchmarks chaos --database-url … --database-url … [--kill-node CMD --join-node CMD]
 
 Starts a MariaDB of its own unless told otherwise; with several URLs (the nodes of a cluster) the
-broadcasters are spread over them. A database is made on that server and dropped at the end. The
-seed is printed: it repeats the driver's decisions, though not the processes' timing. Exit code 1
-when a promise was broken; the folder with the witness's file and all logs is kept then.
+broadcasters are spread over them, and the driver stays with the first: kill another. A database is
+made on that server and dropped at the end. The seed is printed: it repeats the driver's decisions,
+though not the processes' timing. Exit code 1 when a promise was broken; the folder with the
+witness's file and all logs is kept then.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Fleet:
         self.places: list[Place] = []
         self.killed: set[int] = set()  # by us, or by themselves on our order
         self.stopped: dict[int, float] = {}  # pid: when it is to go on
-        self.died_by_themselves: list[str] = []
+        self.died: dict[int, str] = {}  # without anybody's order: pid, and how
 
     def add(self, name: str, command: list[str], environment: dict[str, str], sends: bool) -> None:
         self.places.append(Place(name, command, environment, sends))
@@ -101,7 +101,7 @@ class Fleet:
             try:
                 place.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                self.died_by_themselves.append(f"{place.name} did not end on SIGTERM")
+                self.died[place.pid] = f"{place.name} did not end on SIGTERM"
                 self.kill(place.pid)
         self._notice_the_tripped()
         deadline = time.monotonic() + STOP_SECONDS
@@ -131,7 +131,7 @@ class Fleet:
 
     def _ended(self, place: Place, code: int) -> None:
         if place.pid not in self.killed and code != 0:
-            self.died_by_themselves.append(f"{place.name} (pid {place.pid}) ended with {code}")
+            self.died[place.pid] = f"{place.name} (pid {place.pid}) ended with {code}"
         place.process = None
         place.start_at = time.monotonic() + self.dice.uniform(0, 2)
 

@@ -89,11 +89,9 @@ class PrivateMariadb(Server):
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True)
         owner = user.stdout.strip()
         common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={owner}"]
-        subprocess.run(
-            ["mariadb-install-db", *common, "--auth-root-authentication-method=normal",
-             "--skip-test-db"],
-            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        install = ["mariadb-install-db", *common, "--auth-root-authentication-method=normal"]
+        with (folder / "server.log").open("wb") as log:
+            subprocess.run([*install, "--skip-test-db"], check=True, stdout=log, stderr=log)
         self._command = [
             program, *common, f"--socket={folder / 'socket'}", f"--port={self.port}",
             "--bind-address=127.0.0.1", f"--pid-file={folder / 'pid'}",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from django.db import connection
 
 from tests.faults.fleet import ROOT
 from tests.faults.server import find_mariadbd
@@ -40,6 +41,7 @@ def test_nobody_gets_it_twice_whatever_is_killed_stopped_cut_or_restarted() -> N
     chaos("--minutes=1.3", f"--seed={random.randrange(10**6)}")
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="runs with the tests on SQLite")
 def test_nobody_gets_it_twice_on_sqlite_whoever_is_killed() -> None:
     chaos(
         "--sqlite", "--minutes=0.3", "--devices=8", "--leads=60",
