@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 NAMES = [
     "", " ", "   ", "Siti", " Siti ", "Siti  Nurhaliza", "O'Brien", '"Ali"', "50% %s %d %%", "\\",
     "\\' OR 1=1 --", "{name}", "{phone|x}", "رامي", "😀🎉", "two\nlines", "tab\there",
-    "a" * 150,    "\u00a0", "\u3000Ali", "0", "NULL", "?", ":p", "$1",
+    "a" * 150, "\u00a0", "\u3000Ali", "0", "NULL", "?", ":p", "$1",
 ]  # fmt: skip
 BODIES = [
     "Hi {name|there}, the shop is open.",
