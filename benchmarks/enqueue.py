@@ -15,7 +15,7 @@ import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
 from multiprocessing.synchronize import Event
@@ -168,22 +168,27 @@ def disturb(name: str, done: Event, results: Any) -> None:
     longest = {"insert a message": 0.0, "update a device": 0.0, "edit a lead": 0.0}
     done.clear()
     results.put("ready")
+
+    def insert(n: int) -> object:
+        return BroadcastMessage.objects.create(
+            device_id=devices[n % len(devices)],
+            recipient_phone=f"6013{n:08}",
+            scheduled_at=timezone.now(),
+        )
+
+    def update(n: int) -> object:
+        device = Device.objects.filter(pk=devices[n % len(devices)])
+        return device.update(next_send_at=timezone.now() - timedelta(seconds=1))
+
+    def edit(n: int) -> object:
+        return Lead.objects.filter(pk=leads[n % len(leads)]).update(source=f"edited {n}")
+
     n = 0
     while not done.is_set():
         n += 1
-        device, lead = devices[n % len(devices)], leads[n % len(leads)]
-        work: dict[str, Callable[[], object]] = {
-            "insert a message": lambda device=device, n=n: BroadcastMessage.objects.create(
-                device_id=device, recipient_phone=f"6013{n:08}", scheduled_at=timezone.now()
-            ),
-            "update a device": lambda device=device: Device.objects.filter(pk=device).update(
-                next_send_at=timezone.now() - timedelta(seconds=1)
-            ),
-            "edit a lead": lambda lead=lead: Lead.objects.filter(pk=lead).update(source="edited"),
-        }
-        for what, do in work.items():
+        for what, do in zip(longest, (insert, update, edit), strict=True):
             began_at = time.perf_counter()
-            do()
+            do(n)
             longest[what] = max(longest[what], time.perf_counter() - began_at)
         time.sleep(0.005)
     results.put((n, longest))

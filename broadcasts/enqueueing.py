@@ -116,14 +116,14 @@ def enqueue_staged(shared: Mapping[str, Any], greeting: Greeting | None, now: da
     `shared` are the values, by column, that all have; the rest have the model's defaults.
     """
     own = {*Entry._fields, "recipient_phone", "recipient_name", "status", "finished_at"}
-    given = {}
+    given: dict[str, Any] = {}
     for field in BroadcastMessage._meta.concrete_fields:
         if field.attname not in own and not field.primary_key:
             value = shared.get(field.attname, field.get_default())
             if field.attname == "created_at":
                 value = now
             if value is not None:
-                given[field.column] = field.get_db_prep_save(value, connection)
+                given[str(field.column)] = field.get_db_prep_save(value, connection)
     body, parameters = "NULL", [*given.values()]
     if greeting:
         body = JOINED[connection.vendor].format(name=NAME_OR if greeting.has_name else "%s")

@@ -99,9 +99,8 @@ def _next_recipients(campaign: Campaign, audience: Audience) -> list[_Recipient]
 
 def _niches(recipients: list[_Recipient]) -> dict[int, list[str]]:
     names: dict[int, list[str]] = defaultdict(list)
-    carried = Lead.niches.through.objects.filter(
-        lead_id__gte=recipients[0].lead_id, lead_id__lte=recipients[-1].lead_id
-    )
+    ids = [recipient.lead_id for recipient in recipients]
+    carried = Lead.niches.through.objects.filter(lead_id__in=ids)
     for lead_id, name in carried.order_by("niche__name").values_list("lead_id", "niche__name"):
         names[lead_id].append(name)
     return names
@@ -127,7 +126,7 @@ def _still_ours(campaign: Campaign) -> bool:
 
 @survive_conflicts
 def _commit_chunk(campaign: Campaign, entries: list[Entry], last_lead_id: int) -> bool:
-    stage(entries)
+    stage(entries)  # anew with each try: a connection that was lost took it away
     with transaction.atomic():
         enqueue_staged(
             {

@@ -61,3 +61,13 @@ def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) ->
     assert allocation.play(pace, slot, start, gap, count) == pacing.play(
         pace, slot, start, gap, count
     )
+
+
+def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hour() -> None:
+    """On Lord Howe Island the hands go from 2:00 to 2:30, at half past an hour of UTC."""
+    pace = pacing.Pace(sends_from=time(0), sends_until=time(2, 45), zone=ZONES[-1])
+    slot, start = pacing.Slot(), datetime(2026, 10, 3, 15, tzinfo=UTC)
+
+    expected = list(islice(pacing.plan(pace, slot, start, 60), 60))
+    assert list(islice(allocation.plan(pace, slot, start, 60), 60)) == expected
+    assert expected[44] < datetime(2026, 10, 3, 15, 45, tzinfo=UTC) < expected[45]
