@@ -41,9 +41,13 @@ SELECT CASE WHEN reason = '' THEN device_id END, id, {campaign}, phone, name,
                     WHEN l.not_on_whatsapp_at IS NOT NULL THEN 'not_on_whatsapp'
                     ELSE '' END AS reason
           FROM leads l
-         WHERE l.id > {after} AND l.id <= {newest}
-           AND l.id IN (SELECT n.lead_id FROM lead_niches n WHERE n.niche_id IN ({niches}))
-         ORDER BY l.id LIMIT {chunk}) AS audience
+         WHERE l.id > {after} AND l.id <= {upto}
+           AND l.id IN (SELECT n.lead_id FROM lead_niches n WHERE n.niche_id IN ({niches})
+                                         AND n.lead_id > {after} AND n.lead_id <= {upto})
+         ORDER BY l.id) AS audience
+"""
+NEXT_LEADS = """
+SELECT MAX(id) FROM (SELECT id FROM leads WHERE id > {after} ORDER BY id LIMIT {chunk}) AS ids
 """
 BODY = "Hi {name|there}, the shop is open until nine tonight. https://example.my/a"
 FILLED = "Hi Siti Nurhaliza 123456, the shop is open until nine tonight. https://example.my/a"
@@ -116,17 +120,15 @@ def copy(campaign: Any, chunk: int) -> float:
     now = "NOW(6)" if connection.vendor == "mysql" else "STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')"
     driver = connection.connection  # autocommit: each statement is a commit
     cursor, after, began_at = driver.cursor(), 0, time.perf_counter()
-    while True:
+    while after < newest:
+        cursor.execute(NEXT_LEADS.format(after=after, chunk=chunk))
+        upto = cursor.fetchone()[0]
         statement = COPY.format(
-            campaign=campaign.pk, body=FILLED, now=now, after=after, newest=newest,
-            niches=niches, chunk=chunk,
-        )  # fmt: skip
+            campaign=campaign.pk, body=FILLED, now=now, after=after, upto=upto, niches=niches
+        )
         cursor.execute(statement)
-        cursor.execute("SELECT MAX(lead_id) FROM twin")
-        last = cursor.fetchone()[0] or 0
-        if last == after:
-            return time.perf_counter() - began_at
-        after = last
+        after = upto
+    return time.perf_counter() - began_at
 
 
 def _make_twin(cursor: Any) -> None:

@@ -63,11 +63,12 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
     while time.monotonic() < stop_at:
         if not _still_ours(campaign):
             return False
-        recipients = _next_recipients(campaign, audience)
-        if not recipients:
+        last_lead_id = _end_of_chunk(campaign)
+        if last_lead_id is None:
             return _complete(campaign)
+        recipients = _recipients(campaign, audience, last_lead_id)
         entries = [entry(recipient) for recipient in recipients]
-        if not _commit_chunk(campaign, entries, recipients[-1].lead_id):
+        if not _commit_chunk(campaign, entries, last_lead_id):
             return False
     return False
 
@@ -81,12 +82,22 @@ class _Recipient(NamedTuple):
     niches: str = ""
 
 
-def _next_recipients(campaign: Campaign, audience: Audience) -> list[_Recipient]:
-    """Returns the next chunk of the audience, without making a Lead of each: there are many."""
-    leads = audience.leads.filter(
+def _end_of_chunk(campaign: Campaign) -> int | None:
+    """Returns the last id of the next CHUNK leads, whoever they are; None after the last lead.
+
+    Of leads, not of the audience: to find the next of a small audience, the database would look
+    through all the rest, and for a large one gather its niches anew for each chunk.
+    """
+    ids = Lead.objects.filter(
         pk__gt=campaign.checkpoint_lead_id, pk__lte=campaign.audience_max_lead_id or 0
     ).order_by("pk")
-    rows = leads.values_list("pk", "phone", "name", "device_id", F("skip_reason"))[:CHUNK]
+    return max(ids.values_list("pk", flat=True)[:CHUNK], default=None)
+
+
+def _recipients(campaign: Campaign, audience: Audience, last_lead_id: int) -> list[_Recipient]:
+    """Returns the audience up to there, without making a Lead of each: there are many."""
+    leads = audience.leads_between(campaign.checkpoint_lead_id, last_lead_id).order_by("pk")
+    rows = leads.values_list("pk", "phone", "name", "device_id", F("skip_reason"))
     recipients = list(starmap(_Recipient, rows))
     if recipients and "niche" in variables_of(campaign.message):
         names = _niches(recipients)
