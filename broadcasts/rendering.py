@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
@@ -13,7 +14,14 @@ from leads.phones import display_phone
 if TYPE_CHECKING:
     from leads.models import Lead
 
-VARIABLES = ("name", "first_name", "phone", "niche")
+# What each stands for, from a lead's name, stored number, and niches as text.
+_VALUES: dict[str, Callable[[str, str, str], str]] = {
+    "name": lambda name, phone, niches: name,
+    "first_name": lambda name, phone, niches: next(iter(name.split()), ""),
+    "phone": lambda name, phone, niches: display_phone(phone),
+    "niche": lambda name, phone, niches: niches,
+}
+VARIABLES = tuple(_VALUES)
 _PLACEHOLDER = re.compile(r"\{\s*(\w+)\s*(?:\|([^{}]*))?\}")
 
 
@@ -24,10 +32,49 @@ def render(body: str, lead: Lead) -> str:
     itself contains braces stays text. Line breaks, links and everything else are left alone.
     """
 
-    def fill(match: re.Match[str]) -> str:
-        return _value(lead, match[1]) or (match[2] or "")
+    # .all(), so that a prefetched batch costs no query a lead.
+    niches = (niche.name for niche in lead.niches.all()) if "niche" in variables_of(body) else ()
+    return prepare(body)(lead.name, lead.phone, ", ".join(niches))
 
-    return _PLACEHOLDER.sub(fill, body)
+
+def variables_of(body: str) -> set[str]:
+    return {match[1] for match in _PLACEHOLDER.finditer(body)}
+
+
+class Greeting(NamedTuple):
+    """A text that the database fills in as `render` would: before the name, instead, after."""
+
+    parts: tuple[str, str, str]
+    has_name: bool
+
+
+def greeting_of(body: str) -> Greeting | None:
+    """Returns the text if a database can fill it in: nothing in it varies, or one {name}."""
+    match _PLACEHOLDER.split(body):
+        case [text]:
+            return Greeting((text, "", ""), has_name=False)
+        case [before, "name", fallback, after]:
+            return Greeting((before, fallback or "", after), has_name=True)
+    return None
+
+
+def prepare(body: str) -> Callable[[str, str, str], str]:
+    """Returns a function of (name, phone, niches) that does what `render` does, for many leads."""
+    # Text, variable and fallback take turns, and text is the last.
+    first, *rest = _PLACEHOLDER.split(body)
+    variables, fallbacks, texts = rest[::3], rest[1::3], rest[2::3]
+    filled = [
+        (_VALUES[variable], fallback or "", text)
+        for variable, fallback, text in zip(variables, fallbacks, texts, strict=True)
+    ]
+
+    def fill(name: str, phone: str, niches: str) -> str:
+        parts = [first]
+        for value, fallback, text in filled:
+            parts += (value(name, phone, niches) or fallback, text)
+        return "".join(parts)
+
+    return fill
 
 
 def validate_body(body: str) -> None:
@@ -44,17 +91,3 @@ def validate_body(body: str) -> None:
     rest = _PLACEHOLDER.sub("", body)
     if "{" in rest or "}" in rest:
         raise ValidationError(_("A brace is not closed. Write placeholders like {name}."))
-
-
-def _value(lead: Lead, variable: str) -> str:
-    match variable:
-        case "name":
-            return lead.name
-        case "first_name":
-            return lead.name.split(maxsplit=1)[0] if lead.name else ""
-        case "phone":
-            return display_phone(lead.phone)
-        case "niche":
-            # .all(), so that a prefetched batch costs no query a lead.
-            return ", ".join(niche.name for niche in lead.niches.all())
-    raise ValueError(f"unknown variable {variable}")

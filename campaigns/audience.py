@@ -48,7 +48,14 @@ class Audience:
     @property
     def leads(self) -> LeadQuerySet:
         """All that match, each annotated with `skip_reason` ('' for those who will receive)."""
-        leads = Lead.objects.matching(niches=self.niches, status=self.status)
+        return self._leads(None)
+
+    def leads_between(self, after: int, upto: int) -> LeadQuerySet:
+        """Those of `leads` with an id above `after` and up to `upto`."""
+        return self._leads((after, upto))
+
+    def _leads(self, between: tuple[int, int] | None) -> LeadQuerySet:
+        leads = Lead.objects.matching(niches=self.niches, status=self.status, between=between)
         if not self.niches and not self.for_all_niches:
             leads = leads.none()
         return leads.with_skip_reason()

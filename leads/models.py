@@ -99,11 +99,25 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         reasons = self.order_by().values_list(F("skip_reason"))
         return dict(reasons.annotate(Count("pk")))
 
-    def matching(self, *, niches: Iterable[Niche] = (), status: str = "") -> Self:
-        """Leads in any of the niches (no niche given: all) with the status ('': any)."""
+    def matching(
+        self,
+        *,
+        niches: Iterable[Niche] = (),
+        status: str = "",
+        between: tuple[int, int] | None = None,
+    ) -> Self:
+        """Leads in any of the niches (no niche given: all) with the status ('': any).
+
+        `between`: only those with an id above the first and up to the second.
+        """
         leads = self.filter(status=status) if status else self
+        after, upto = between or (None, None)
+        if between:
+            leads = leads.filter(pk__gt=after, pk__lte=upto)
         if niche_ids := [niche.pk for niche in niches]:
             carriers = Lead.niches.through.objects.filter(niche_id__in=niche_ids)
+            if between:  # databases would gather the carriers of all of the table first
+                carriers = carriers.filter(lead_id__gt=after, lead_id__lte=upto)
             leads = leads.filter(pk__in=carriers.values("lead_id"))
         return leads
 

@@ -33,3 +33,7 @@ def test_who_has_no_name_is_greeted_by_the_fallback() -> None:
 
 def test_a_name_that_looks_like_a_placeholder_stays_a_name() -> None:
     assert render("Hi {name}", LeadFactory(name="{phone}")) == "Hi {phone}"
+
+
+def test_a_name_of_blanks_has_no_first_name() -> None:
+    assert render("Hi {first_name|friend}", LeadFactory(name="  ")) == "Hi friend"
