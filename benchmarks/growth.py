@@ -13,7 +13,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks import databases
@@ -107,10 +107,12 @@ def _round(due: int, took: dict[str, list[float]]) -> None:
     claimed = _timed(took["claim"], lambda: messages.claim(worker_id=WORKER, device_ids=ids))
     assert len(claimed) == due
     # Over at once: the next round finds the same devices due.
-    just_now = datetime.now(UTC) - timedelta(seconds=1)
-    slot = pacing.after_send(pacing.Pace(), pacing.Slot(), just_now, 0)
+    now = datetime.now(UTC)
+    slot = pacing.after_send(pacing.Pace(), pacing.Slot(), now, 0)
     slots = dict.fromkeys(ids, slot)
-    handed = _timed(took["hand-over"], lambda: messages.hand_over(claimed, slots, worker_id=WORKER))
+    handed = _timed(
+        took["hand-over"], lambda: messages.hand_over(claimed, slots, at=now, worker_id=WORKER)
+    )
     assert len(handed) == due
     results = [outcomes.Sent(message, Accepted(f"SIM{message.pk}")) for message in handed]
     _timed(took["outcome"], lambda: outcomes.record(results))

@@ -116,6 +116,7 @@ NEEDED = (
     "min_delay_seconds",
     "max_delay_seconds",
     "attempts",
+    "restarts",
     "processing_worker_id",
 )
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """What a session is asked to send. `key` is the same in every attempt of one message."""
+    """What a session is asked to send. `key` is the same in every attempt that Siaran makes by
+    itself; what a person sends on its way again has a new one."""
 
     key: str
     phone: str

@@ -28,7 +28,7 @@ def claim(message: BroadcastMessage) -> list[BroadcastMessage]:
 
 def hand_over(claimed: list[BroadcastMessage]) -> list[BroadcastMessage]:
     slots = {message.device_id: Slot() for message in claimed}
-    return BroadcastMessage.objects.hand_over(claimed, slots, worker_id="worker")
+    return BroadcastMessage.objects.hand_over(claimed, slots, at=timezone.now(), worker_id="worker")
 
 
 def status_after_a_pass(message: BroadcastMessage) -> str:
