@@ -191,7 +191,9 @@ def test_nobody_is_late_before_having_had_the_time(
         while moment < late_at and open_time < allowance:
             open_time += step if is_open(pace, moment) else timedelta()
             moment += step
-        assert open_time >= allowance - step or late_at >= expected_at + 28 * DAY
+        # Counted in steps, each opening may look a step shorter than it is.
+        openings = (late_at - expected_at).days + 2
+        assert open_time >= allowance - openings * step or late_at >= expected_at + 28 * DAY
 
 
 @MANY
