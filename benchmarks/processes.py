@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
-INSTANT = "simulator=benchmarks.transports.Instant"
-RECORDING = "simulator=benchmarks.transports.Recording"
+INSTANT = "benchmarks.transports.Instant"
+RECORDING = "benchmarks.transports.Recording"
 
 
 @contextmanager
@@ -55,7 +55,10 @@ def broadcasters(
         "manage.py", "runbroadcaster", f"--workers={workers}",
         f"--devices-per-worker={-(-devices // workers)}", *["--drain"] * drain,
     ]  # fmt: skip
-    with started(command, patience=100, EXTRA_TRANSPORTS=transport, **environment) as process:
+    environment |= {
+        "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "BENCHMARK_TRANSPORT": transport
+    }  # fmt: skip
+    with started(command, patience=100, **environment) as process:
         yield process
 
 

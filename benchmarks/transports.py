@@ -1,4 +1,4 @@
-"""Transports that a benchmark puts in the simulator's place, by EXTRA_TRANSPORTS."""
+"""Transports that a benchmark puts in the simulator's place, by `settings.py` beside this."""
 
 from __future__ import annotations
 
