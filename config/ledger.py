@@ -6,6 +6,8 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from config.invariants import offences
@@ -86,9 +88,6 @@ def reception(
 
 
 def _reception(campaign: Campaign | None) -> Reception:
-    messages = BroadcastMessage.objects.filter(device__transport=Device.SIMULATOR).order_by()
-    if campaign:
-        messages = messages.filter(campaign=campaign)
     copies = Counter(
         SimulatedMessage.objects.filter(from_device=True)
         .order_by()
@@ -96,11 +95,12 @@ def _reception(campaign: Campaign | None) -> Reception:
         .iterator()
     )
     result = Reception()
-    rows = messages.only("pk", "status", "recipient_phone", "restarts")
-    for message in rows.iterator():
+    for message in _simulated(campaign).iterator():
         pk, status, phone = message.pk, message.status, message.recipient_phone
         # Whom a person sent it again on purpose may have it once for each of the keys.
         got = max(copies.pop((key, phone), 0) for key in message.keys)
+        if not got and not _is_simulators(message):
+            continue
         result.recorded[status] += 1
         result.received[status] += bool(got)
         if got > 1:
@@ -113,3 +113,23 @@ def _reception(campaign: Campaign | None) -> Reception:
         # What is left belongs to no message of ours, or went to another number than its message's.
         result.received_from_nowhere = [f"{key} at {phone}" for key, phone in copies]
     return result
+
+
+def _simulated(campaign: Campaign | None) -> QuerySet[BroadcastMessage]:
+    """The messages of every device that is simulated or ever was, under whatever name: a world of
+    somebody's own is another transport, and devices change theirs."""
+    received = SimulatedMessage.objects.filter(device=OuterRef("pk"), from_device=True)
+    devices = Device.objects.filter(Exists(received) | Q(transport=Device.SIMULATOR))
+    messages = BroadcastMessage.objects.filter(device__in=devices.order_by().values("pk"))
+    if campaign:
+        messages = messages.filter(campaign=campaign)
+    needed = ("pk", "status", "recipient_phone", "restarts", "provider_message_id")
+    return messages.order_by().only(*needed).annotate(transport=F("device__transport"))
+
+
+def _is_simulators(message: BroadcastMessage) -> bool:
+    """Whether its phone is one of the simulator's: by the id it got, or, as long as it has none, by
+    what its device is now."""
+    if message.provider_message_id:
+        return message.provider_message_id.startswith(SimulatedMessage.ID_PREFIX)
+    return bool(message.transport == Device.SIMULATOR)  # type: ignore[attr-defined]  # annotated

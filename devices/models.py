@@ -287,6 +287,8 @@ class SimulatedMessage(models.Model):
     There is no unique rule on purpose: a second copy must be able to show up.
     """
 
+    ID_PREFIX = "SIM"  # of the ids that the simulator gives
+
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="simulated_messages")
     phone = models.CharField(_("phone"), max_length=15)
     from_device = models.BooleanField(_("from the device"), default=True)

@@ -116,7 +116,7 @@ class SimulatorSession:
             return Refused("media_host_down", "The media server did not answer.", timedelta(0))
         if self._closed:
             return Refused("closed", "The connection was closed.", timedelta(0))
-        provider_message_id = f"SIM{secrets.token_hex(8).upper()}"
+        provider_message_id = f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}"
         if not self._deliver(message, provider_message_id):
             return Refused("replaced", "A newer connection took over.", timedelta(0))
         self._answer(message.phone, provider_message_id)

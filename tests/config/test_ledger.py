@@ -124,6 +124,36 @@ def test_a_copy_that_a_person_asked_for_is_no_second_copy() -> None:
     assert reception() == ledger.Reception(recorded=Counter(sent=1), received=Counter(sent=1))
 
 
+@pytest.mark.parametrize("status", ["sent", "unknown"])
+def test_a_device_that_has_another_transport_now_leaves_the_books_in_order(status: str) -> None:
+    """Or had from the start: a world of somebody's own is a transport by another name."""
+    message = sent_and_received()
+    BroadcastMessage.objects.update(status=status, provider_message_id=None)
+    Device.objects.update(transport="folder")
+
+    assert reception() == ledger.Reception(
+        recorded=Counter({status: 1}), received=Counter({status: 1})
+    )
+
+    receive(message)
+    assert len(reception().twice) == 1
+
+
+@pytest.mark.parametrize(("its_id", "missing"), [("SIM01", 1), ("3EB0C7", 0)], ids=str)
+def test_only_who_was_written_to_by_the_simulator_must_have_received_it(
+    its_id: str, missing: int
+) -> None:
+    """Whatever transport the device has now."""
+    message = sent_and_received()
+    BroadcastMessage.objects.update(provider_message_id=its_id)
+    receive(BroadcastMessageFactory(device=message.device, campaign=message.campaign))
+    SimulatedMessage.objects.filter(key=message.key).delete()
+
+    for transport in (Device.SIMULATOR, "folder"):
+        Device.objects.update(transport=transport)
+        assert len(reception().sent_but_missing) == missing
+
+
 def test_one_who_received_nothing_is_found() -> None:
     sent_and_received()
     SimulatedMessage.objects.all().delete()
