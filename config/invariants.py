@@ -1,8 +1,9 @@
 """What must hold of the rows at every moment, or at most a few minutes later.
 
 Each rule is one statement, so it sees one state of the database; the rules about a message alone
-are one statement together, one pass over the table. The others start from what is few: claimed and
-held messages, devices, campaigns, the messages of today.
+are one statement together, one pass over the table. The others start from what is few (claimed and
+held messages, devices, campaigns, the messages of today), but for the audiences: whether anybody
+was forgotten is asked about every lead of every campaign.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now, NullIf
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -32,6 +33,7 @@ from broadcasts.models import Attempt, BroadcastMessage
 from campaigns.audience import Audience
 from campaigns.models import Campaign
 from devices.models import Device
+from leads.models import Lead
 from sequences.models import SequenceContact
 
 # Of one rule's offenders no more are read: the first few tell what is wrong.
@@ -62,7 +64,12 @@ def offences(campaign: Campaign | None = None) -> Iterator[Offence]:
         messages.filter(campaign__in=campaigns).values_list("campaign").annotate(Count("pk"))
     )
     for each in campaigns:
-        yield from _of_audience(each, sizes.get(each.pk, 0))
+        if (rows_of_it := sizes.get(each.pk, 0)) != each.audience_size:
+            yield (
+                _("The messages of a campaign add up to its audience"),
+                f"{each}: {rows_of_it} messages for an audience of {each.audience_size}",
+            )
+    yield from _forgotten(campaigns)
 
 
 def _of_messages_alone(messages: QuerySet[BroadcastMessage]) -> Iterator[Offence]:
@@ -168,6 +175,23 @@ def _of_few_messages(
             campaign__finished_at__lt=Now() - PASSES,
         ),
     )
+    # What came back from the wire may have done so just now; when, its row does not say.
+    waiting = messages.filter(status="pending", scheduled_at__lt=Now() - PASSES, attempts=0)
+    yield (
+        _("What is too late to be sent does not wait"),
+        waiting.filter(expires_at__lt=Now() - PASSES),
+    )
+    yield (
+        _("Nothing of what is paused waits"),
+        waiting.filter(
+            Q(campaign__status="paused", campaign__paused_at__lt=Now() - PASSES)
+            | Q(
+                ~Q(sequence__status="active"),
+                Q(sequence__paused_at__lt=Now() - PASSES) | Q(sequence__paused_at__isnull=True),
+                sequence__isnull=False,
+            )
+        ),
+    )
 
 
 def _elsewhere() -> Iterator[tuple[str, QuerySet[Any]]]:
@@ -228,19 +252,44 @@ def _uncounted_sends() -> Iterator[Offence]:
                 )
 
 
-def _of_audience(campaign: Campaign, rows: int) -> Iterator[Offence]:
-    """Every lead that was in the audience when it was queued has a message, and none is extra."""
-    if rows != campaign.audience_size:
-        yield (
-            _("The messages of a campaign add up to its audience"),
-            f"{campaign}: {rows} messages for an audience of {campaign.audience_size}",
-        )
-    message = BroadcastMessage.objects.filter(campaign=campaign, recipient_phone=OuterRef("phone"))
-    forgotten = Audience.of(campaign).leads.filter(
-        ~Exists(message),
-        pk__lte=campaign.audience_max_lead_id or 0,
-        # Who was changed since, or got a niche, may have come into the audience only then.
-        updated_at__lt=campaign.started_at or campaign.created_at,
+def _forgotten(campaigns: QuerySet[Campaign]) -> Iterator[Offence]:
+    """Leads that were in the audience when it was queued and have no message.
+
+    One statement finds the campaigns that forgot somebody, mostly none; who it was is then asked of
+    each of these.
+    """
+    niches = Campaign.niches.through.objects.filter(campaign=OuterRef("pk"))
+    carriers = Lead.niches.through.objects.filter(niche__campaigns=OuterRef("pk"))
+    forgetful = campaigns.filter(
+        Exists(_without_message(carriers, "lead__"))
+        | Q(Exists(_without_message(Lead.objects.all())), ~Exists(niches), for_all_niches=True)
     )
-    for lead in forgotten[:MOST]:
-        yield _("Every lead of a campaign's audience has a message"), f"{campaign}: {lead}"
+    for campaign in forgetful:
+        message = BroadcastMessage.objects.filter(
+            campaign=campaign, recipient_phone=OuterRef("phone")
+        )
+        leads = Audience.of(campaign).leads.filter(
+            ~Exists(message),
+            pk__lte=campaign.audience_max_lead_id,
+            updated_at__lt=campaign.started_at or campaign.created_at,
+        )
+        for lead in leads[:MOST]:
+            yield _("Every lead of a campaign's audience has a message"), f"{campaign}: {lead}"
+
+
+def _without_message(leads: QuerySet[Any], path: str = "") -> QuerySet[Any]:
+    """Those of these leads, or of what `path` leads to them from, whom the outer campaign forgot.
+
+    Who was changed since it began, or got a niche, may have come into its audience only then.
+    """
+    message = BroadcastMessage.objects.filter(
+        campaign=OuterRef(OuterRef("pk")), recipient_phone=OuterRef(f"{path}phone")
+    )
+    began_at = Coalesce(OuterRef("started_at"), OuterRef("created_at"))
+    of_any_status = Coalesce(NullIf(OuterRef("target_status"), Value("")), F(f"{path}status"))
+    return leads.filter(
+        ~Exists(message),
+        Q((f"{path}status", of_any_status)),
+        Q((f"{path}pk__lte", OuterRef("audience_max_lead_id"))),
+        Q((f"{path}updated_at__lt", began_at)),
+    )

@@ -19,16 +19,19 @@ from django.utils import timezone
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from config import ledger
+from config.invariants import PASSES
 from devices.models import Device, SimulatedMessage
 from leads.import_results import Options
 from leads.importing import LeadImport
 from leads.models import Niche
+from sequences.models import Sequence
 from tests.factories import (
     BroadcastMessageFactory,
     CampaignFactory,
     DeviceFactory,
     LeadFactory,
     SequenceContactFactory,
+    SequenceStepFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -181,20 +184,49 @@ def test_what_went_astray_or_came_from_nowhere_is_found(
     assert len(found.sent_but_missing) == 1
 
 
-def test_a_lead_without_a_message_is_found() -> None:
+@pytest.mark.parametrize(
+    ("target_status", "niches", "audience"),
+    [("", [], 4), ("customer", [], 2), ("", ["VITAC"], 2), ("", ["VITAC", "EXSTART"], 3),
+     ("customer", ["VITAC", "EXSTART"], 1)],
+)  # fmt: skip
+def test_a_lead_without_a_message_is_found_in_every_kind_of_audience(
+    target_status: str, niches: list[str], audience: int
+) -> None:
     DeviceFactory()
-    LeadFactory.create_batch(3)
-    campaign = CampaignFactory()
+    LeadFactory(status="customer")
+    LeadFactory(status="customer", niches=["VITAC", "EXSTART"])
+    LeadFactory(niches=["VITAC"])
+    LeadFactory(niches=["EXSTART"])
+    campaign = CampaignFactory(target_status=target_status)
+    campaign.niches.add(*Niche.ensure(niches).values())
     campaign.schedule()
     Campaign.objects.process()
     campaign.refresh_from_db()
-    assert violations(campaign) == []
+    assert campaign.audience_size == audience
+    assert violations() == []
 
-    campaign.messages.first().delete()
-    Campaign.objects.update(audience_size=2)
+    forgotten = campaign.messages.first()
+    forgotten.delete()
+    Campaign.objects.update(audience_size=audience - 1)
 
-    (violation,) = violations(campaign)
-    assert "Every lead" in violation.rule
+    for (violation,) in (violations(campaign), violations()):
+        assert "Every lead" in violation.rule
+        assert violation.examples == [f"{campaign}: {forgotten.lead}"]
+
+
+def test_who_lost_the_one_niche_of_a_campaign_is_not_forgotten() -> None:
+    """The campaign keeps what it sent; without its niche it is for nobody, not for everybody."""
+    DeviceFactory()
+    LeadFactory(niches=["VITAC"])
+    LeadFactory()
+    campaign = CampaignFactory()
+    campaign.niches.add(Niche.objects.get())
+    campaign.schedule()
+    Campaign.objects.process()
+
+    Niche.objects.all().delete()
+
+    assert violations() == []
 
 
 def test_numbers_that_do_not_add_up_are_found() -> None:
@@ -274,6 +306,47 @@ def test_what_waits_for_a_campaign_that_is_over_is_found(status: str) -> None:
     assert "nothing waits" in violation.rule
 
 
+@pytest.mark.parametrize("since", [timedelta(minutes=1), timedelta(hours=1)], ids=str)
+def test_what_is_too_late_and_waits_all_the_same_is_found(since: timedelta) -> None:
+    """Once the scheduler has had its passes."""
+    message = BroadcastMessageFactory(scheduled_at=LONG_AGO, expires_at=timezone.now() - since)
+    Campaign.objects.update(audience_size=1)
+
+    found = [violation.rule for violation in violations(message.campaign)]
+
+    assert found == ["What is too late to be sent does not wait"] * (since > PASSES)
+
+
+@pytest.mark.parametrize("since", [timedelta(minutes=1), timedelta(hours=1)], ids=str)
+@pytest.mark.parametrize("of", ["campaign", "sequence"])
+def test_what_is_paused_and_waits_all_the_same_is_found(of: str, since: timedelta) -> None:
+    step = SequenceStepFactory()
+    owner = {"sequence": step.sequence, "sequence_step": step, "campaign": None}
+    BroadcastMessageFactory(scheduled_at=LONG_AGO, **(owner if of == "sequence" else {}))
+    Campaign.objects.update(audience_size=1)
+    assert violations() == []
+
+    for model in (Campaign, Sequence):
+        model.objects.update(status="paused", paused_at=timezone.now() - since)
+
+    found = [violation.rule for violation in violations()]
+    assert found == ["Nothing of what is paused waits"] * (since > PASSES)
+
+
+@pytest.mark.parametrize(
+    "change", [{"attempts": 1}, {"scheduled_at": timezone.now()}], ids=["back", "rescheduled"]
+)
+def test_what_waits_since_just_now_is_left_to_the_next_pass(change: dict[str, object]) -> None:
+    """It came back from the wire, or a person sent it on its way again."""
+    BroadcastMessageFactory(scheduled_at=LONG_AGO, expires_at=LONG_AGO)
+    Campaign.objects.update(audience_size=1, status="paused", paused_at=LONG_AGO)
+    assert len(violations()) == 2
+
+    BroadcastMessage.objects.update(**change)
+
+    assert violations() == []
+
+
 def test_what_comes_right_while_it_is_looked_at_is_no_offence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -292,11 +365,16 @@ def test_what_comes_right_while_it_is_looked_at_is_no_offence(
 def test_books_of_any_size_take_the_same_number_of_statements(
     django_assert_num_queries: Callable[..., Any],
 ) -> None:
+    niche = Niche.ensure(["VITAC"])["VITAC"]
     sent_and_received()
+    Campaign.objects.get().niches.add(niche)
     with CaptureQueriesContext(connection) as few:
-        violations()
+        assert violations() == []
     BroadcastMessageFactory.create_batch(20, campaign=Campaign.objects.get())
-    Campaign.objects.update(audience_size=21)
+    for message in BroadcastMessageFactory.create_batch(5):
+        message.campaign.niches.add(niche)
+    Campaign.objects.update(audience_size=1)
+    Campaign.objects.filter(pk=Campaign.objects.earliest("pk").pk).update(audience_size=21)
 
     with django_assert_num_queries(len(few)):
         assert violations() == []
