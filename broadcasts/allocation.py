@@ -105,7 +105,10 @@ class Allocation:
 def plan(
     pace: pacing.Pace, slot: pacing.Slot, start: datetime, gap_seconds: float
 ) -> Iterator[datetime]:
-    """Yields what `pacing.plan` yields, but asks the rules once a stretch, not once a message."""
+    """Yields when one message after the other leaves from `start` on, with this pause between.
+
+    Asks the rules once a stretch, not once a message.
+    """
     moment, step = start, timedelta(seconds=gap_seconds / pace.speed)
     while True:
         moment = pacing.earliest(pace, slot, moment)
@@ -119,7 +122,7 @@ def plan(
 def play(
     pace: pacing.Pace, slot: pacing.Slot, start: datetime, gap_seconds: float, count: int
 ) -> tuple[pacing.Slot, datetime]:
-    """Returns what `pacing.play` returns, a stretch at a time."""
+    """Returns the slot, and when the last one leaves, after so many messages of `plan`."""
     moment, step = start, timedelta(seconds=gap_seconds / pace.speed)
     while count > 0:
         moment = pacing.earliest(pace, slot, moment)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
@@ -130,26 +129,6 @@ def gap_bounds(
 ) -> tuple[float, float]:
     shortest = max(pace.min_delay_seconds, min_delay_seconds)
     return shortest, max(pace.max_delay_seconds, max_delay_seconds, shortest)
-
-
-def plan(pace: Pace, slot: Slot, start: datetime, gap_seconds: float) -> Iterator[datetime]:
-    """Yields when one message after the other leaves from `start` on, with this pause between."""
-    moment = start
-    while True:
-        moment = earliest(pace, slot, moment)
-        yield moment
-        slot = after_send(pace, slot, moment, gap_seconds)
-
-
-def play(
-    pace: Pace, slot: Slot, start: datetime, gap_seconds: float, count: int
-) -> tuple[Slot, datetime]:
-    """Returns the slot, and from when on the next may leave, after so many messages."""
-    moment = start
-    for _ in range(count):
-        moment = earliest(pace, slot, moment)
-        slot = after_send(pace, slot, moment, gap_seconds)
-    return slot, moment
 
 
 def deadline(pace: Pace, expected_at: datetime, allowance: timedelta) -> datetime:

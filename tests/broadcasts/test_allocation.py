@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from broadcasts import allocation, pacing
+from tests.broadcasts import one_by_one
 
 ZONES = [
     ZoneInfo(name)
@@ -56,9 +57,9 @@ def some_case(seed: int) -> tuple[pacing.Pace, pacing.Slot, datetime, float, int
 def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) -> None:
     pace, slot, start, gap, count = some_case(seed)
 
-    expected = list(islice(pacing.plan(pace, slot, start, gap), count))
+    expected = list(islice(one_by_one.plan(pace, slot, start, gap), count))
     assert list(islice(allocation.plan(pace, slot, start, gap), count)) == expected
-    assert allocation.play(pace, slot, start, gap, count) == pacing.play(
+    assert allocation.play(pace, slot, start, gap, count) == one_by_one.play(
         pace, slot, start, gap, count
     )
 
@@ -68,6 +69,6 @@ def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hou
     pace = pacing.Pace(sends_from=time(0), sends_until=time(2, 45), zone=ZONES[-1])
     slot, start = pacing.Slot(), datetime(2026, 10, 3, 15, tzinfo=UTC)
 
-    expected = list(islice(pacing.plan(pace, slot, start, 60), 60))
+    expected = list(islice(one_by_one.plan(pace, slot, start, 60), 60))
     assert list(islice(allocation.plan(pace, slot, start, 60), 60)) == expected
     assert expected[44] < datetime(2026, 10, 3, 15, 45, tzinfo=UTC) < expected[45]

@@ -13,9 +13,9 @@ from broadcasts.pacing import (
     deadline,
     earliest,
     gap_bounds,
-    plan,
     random_gap,
 )
+from tests.broadcasts.one_by_one import plan
 
 KL = ZoneInfo("Asia/Kuala_Lumpur")
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=KL)

@@ -3,16 +3,27 @@ an hour, or over midnight."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from itertools import islice, pairwise
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from broadcasts.pacing import Pace, Slot, after_send, deadline, earliest, plan, play
+from broadcasts.pacing import (
+    Pace,
+    Slot,
+    after_send,
+    deadline,
+    earliest,
+    gap_bounds,
+    random_gap,
+)
+from tests.broadcasts.one_by_one import play
 
 # Half an hour of summer time; over midnight, both ways; half and three-quarter hours off; a day
 # left out; and clocks that were put back from one day into the day before.
@@ -21,6 +32,7 @@ ZONES = [
     "Asia/Beirut", "America/Havana", "Asia/Kathmandu", "Pacific/Apia", "America/St_Johns",
 ]  # fmt: skip
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MANY = settings(max_examples=150, deadline=None)
 
@@ -32,39 +44,45 @@ moments = st.datetimes(datetime(2010, 1, 1), datetime(2030, 1, 1)).map(  # noqa:
 limits = st.none() | st.integers(1, 5)
 
 
+def hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
 @st.composite
 def paces(draw: st.DrawFn) -> Pace:
     with_hours = draw(st.booleans())
     shortest = draw(st.integers(1, 7200))
     return Pace(
         min_delay_seconds=shortest,
-        max_delay_seconds=shortest,
+        max_delay_seconds=shortest + draw(st.integers(0, 600)),
         hourly_limit=draw(limits),
         daily_limit=draw(limits),
         warmup_started_on=draw(st.none() | st.dates(date(2009, 12, 1), date(2030, 1, 1))),
         sends_from=draw(clocks) if with_hours else None,
         sends_until=draw(clocks) if with_hours else None,
         zone=draw(zones),
+        speed=draw(st.sampled_from([1.0, 1.0, 0.5, 60.0])),
     )
 
 
 @st.composite
-def slots(draw: st.DrawFn, near: datetime) -> Slot:
+def slots(draw: st.DrawFn, pace: Pace, near: datetime) -> Slot:
     """What a device may have behind it at that time, its caps used up as often as not."""
     before = near - draw(st.timedeltas(timedelta(), DAY))
+    day = before.astimezone(pace.zone).date()
     return Slot(
         next_send_at=draw(st.none() | st.just(near + draw(st.timedeltas(-DAY, DAY)))),
-        usage_hour_at=before.replace(minute=0, second=0, microsecond=0),
+        usage_hour_at=hour_of(before),
         usage_hour_count=draw(st.integers(0, 6)),
-        usage_day=draw(st.sampled_from([before.date(), before.date() - DAY, near.date()])),
+        usage_day=draw(st.sampled_from([day, day - DAY, near.astimezone(pace.zone).date()])),
         usage_day_count=draw(st.integers(0, 30)),
     )
 
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Pace, Slot, datetime]:
-    now = draw(moments)
-    return draw(paces()), draw(slots(now)), now
+    now, pace = draw(moments), draw(paces())
+    return pace, draw(slots(pace, now)), now
 
 
 def is_open(pace: Pace, moment: datetime) -> bool:
@@ -77,6 +95,27 @@ def is_open(pace: Pace, moment: datetime) -> bool:
     return clock >= pace.sends_from or clock < pace.sends_until
 
 
+def is_settled(pace: Pace, moment: datetime) -> bool:
+    """Whether the clock on the wall is not about to jump, nor just did: around that, hours that the
+    hands show twice or not at all need not be used."""
+    around = [moment - 3 * HOUR, moment, moment + 3 * HOUR]
+    return len({each.astimezone(pace.zone).utcoffset() for each in around}) == 1
+
+
+def may_leave(pace: Pace, slot: Slot, moment: datetime) -> bool:
+    """The rules as one would tell them, about one moment."""
+    day = moment.astimezone(pace.zone).date()
+    used_today = slot.usage_day_count if slot.usage_day == day else 0
+    used_this_hour = slot.usage_hour_count if slot.usage_hour_at == hour_of(moment) else 0
+    limit = pace.limit_on(day)
+    return (
+        (slot.next_send_at is None or moment >= slot.next_send_at)
+        and is_open(pace, moment)
+        and (limit is None or used_today < limit)
+        and (pace.hourly_limit is None or used_this_hour < pace.hourly_limit)
+    )
+
+
 @MANY
 @given(situations())
 def test_the_earliest_moment_is_allowed_in_every_way(
@@ -87,17 +126,24 @@ def test_the_earliest_moment_is_allowed_in_every_way(
     at = earliest(pace, slot, now)
 
     assert at >= now
-    assert slot.next_send_at is None or at >= slot.next_send_at
-    assert is_open(pace, at)
-    day, hour = at.astimezone(pace.zone).date(), at.replace(minute=0, second=0, microsecond=0)
-    limit = pace.limit_on(day)
-    assert limit is None or slot.usage_day != day or slot.usage_day_count < limit
-    assert (
-        pace.hourly_limit is None
-        or slot.usage_hour_at != hour
-        or slot.usage_hour_count < pace.hourly_limit
-    )
+    assert may_leave(pace, slot, at)
     assert earliest(pace, slot, at) == at  # what may leave then may still leave then
+
+
+@MANY
+@given(situations())
+def test_no_moment_before_the_earliest_is_allowed(situation: tuple[Pace, Slot, datetime]) -> None:
+    pace, slot, now = situation
+
+    at = earliest(pace, slot, now)
+
+    between = [now + (at - now) * n / 100 for n in range(100)]
+    just_before = [at - early for early in (timedelta.resolution, SECOND, 60 * SECOND, HOUR / 2)]
+    assert [
+        moment
+        for moment in (*between, *just_before)
+        if now <= moment < at and is_settled(pace, moment) and may_leave(pace, slot, moment)
+    ] == []
 
 
 @MANY
@@ -123,56 +169,92 @@ def test_the_zone_in_which_now_is_written_changes_nothing(
     assert deadline(pace, local, DAY / 8) == deadline(pace, now, DAY / 8)
 
 
-@MANY
-@given(situations(), st.floats(0, 9000), st.floats(0.1, 100))
-def test_a_send_counts_once_and_leaves_its_pause_behind_it(
-    situation: tuple[Pace, Slot, datetime], gap: float, speed: float
-) -> None:
-    pace, slot, _ = situation
-    pace = Pace(**{name: getattr(pace, name) for name in Pace.__slots__} | {"speed": speed})
-    at = earliest(pace, slot, situation[2])
-
-    after = after_send(pace, slot, at, gap)
-
-    assert after.next_send_at == at + timedelta(seconds=gap / speed)
-    same_day = slot.usage_day == after.usage_day
-    assert after.usage_day_count == 1 + (slot.usage_day_count if same_day else 0)
-    same_hour = slot.usage_hour_at == after.usage_hour_at
-    assert after.usage_hour_count == 1 + (slot.usage_hour_count if same_hour else 0)
+def played(pace: Pace, slot: Slot, now: datetime, dice: random.Random) -> Iterator[datetime]:
+    """Yields when 60 messages leave, some of them as soon as they may, others when they come."""
+    for _ in range(60):
+        at = earliest(pace, slot, now)
+        yield at
+        slot = after_send(pace, slot, at, random_gap(pace))
+        now = at + dice.choice([0, 0, 0, 1, 600, 20_000]) * SECOND
 
 
 @MANY
-@given(paces(), moments)
+@given(situations(), st.randoms(use_true_random=False))
 @example(  # the clocks went back from a minute past midnight into the day before
-    Pace(7, 7, hourly_limit=5, daily_limit=3, zone=ZoneInfo("America/St_Johns")),
-    datetime(2010, 11, 7, 2, 29, tzinfo=UTC),
+    (
+        Pace(7, 7, hourly_limit=5, daily_limit=3, zone=ZoneInfo("America/St_Johns")),
+        Slot(),
+        datetime(2010, 11, 7, 2, 29, tzinfo=UTC),
+    ),
+    random.Random(0),
 )
-def test_no_sequence_of_sends_breaks_a_rule(pace: Pace, start: datetime) -> None:
-    times = list(islice(plan(pace, Slot(), start, pace.min_delay_seconds), 60))
+def test_no_sequence_of_sends_breaks_a_rule(
+    situation: tuple[Pace, Slot, datetime], dice: random.Random
+) -> None:
+    """Whatever was used of the caps before: what was, counts."""
+    pace, slot, now = situation
 
-    assert times[0] >= start
-    assert all(b - a >= pace.min_delay_seconds * SECOND for a, b in pairwise(times))
+    times = list(played(pace, slot, now, dice))
+
+    assert times[0] >= max(now, slot.next_send_at or now)
+    shortest = pace.min_delay_seconds / pace.speed * SECOND
+    assert all(b - a >= shortest for a, b in pairwise(times))
     assert all(is_open(pace, at) for at in times)
-    hours = Counter(at.replace(minute=0, second=0, microsecond=0) for at in times)
-    assert pace.hourly_limit is None or max(hours.values()) <= pace.hourly_limit
-    days = Counter(at.astimezone(pace.zone).date() for at in times)
-    for day, count in days.items():
+    for hour, count in Counter(map(hour_of, times)).items():
+        before = slot.usage_hour_count if slot.usage_hour_at == hour else 0
+        assert pace.hourly_limit is None or before + count <= pace.hourly_limit
+    for day, count in Counter(at.astimezone(pace.zone).date() for at in times).items():
+        before = slot.usage_day_count if slot.usage_day == day else 0
         limit = pace.limit_on(day)
-        assert limit is None or count <= limit
+        assert limit is None or before + count <= limit
 
 
 @MANY
-@given(situations(), st.integers(1, 40), st.floats(1, 7200))
-def test_playing_is_planning_with_the_slot_kept(
-    situation: tuple[Pace, Slot, datetime], count: int, gap: float
+@given(paces(), st.integers(0, 9000), st.integers(0, 9000))
+def test_a_campaign_lengthens_a_device_s_pauses_and_never_shortens_them(
+    pace: Pace, shortest: int, longest: int
 ) -> None:
-    pace, slot, start = situation
-    times = list(islice(plan(pace, slot, start, gap), count + 1))
+    bounds = gap_bounds(pace, shortest, longest)
 
-    after, last = play(pace, slot, start, gap, count)
+    assert gap_bounds(pace) == (pace.min_delay_seconds, pace.max_delay_seconds)
+    assert all(bound >= own for bound, own in zip(bounds, gap_bounds(pace), strict=True))
+    assert all(bound >= asked for bound, asked in zip(bounds, (shortest, longest), strict=True))
+    assert bounds[0] <= random_gap(pace, shortest, longest) <= bounds[1]
+    # And no further than somebody asked for.
+    asked_for = {pace.min_delay_seconds, pace.max_delay_seconds, shortest, longest}
+    assert bounds[0] in asked_for
+    assert bounds[1] in asked_for
 
-    assert last == times[count - 1]
-    assert earliest(pace, after, last) == times[count]
+
+def open_time(pace: Pace, since: datetime, until: datetime, step: timedelta) -> timedelta:
+    """Returns how long the device may send, as far as one sees who looks once a step; hours that
+    the clocks' jumps make doubtful are left out."""
+    open_steps, moment = 0, since
+    while moment < until:
+        open_steps += is_open(pace, moment) and is_settled(pace, moment)
+        moment += step
+    return open_steps * step
+
+
+@MANY
+@given(paces(), moments, st.integers(1, 12).map(lambda hours: hours * 3600 * SECOND))
+def test_who_has_had_the_time_is_late(pace: Pace, now: datetime, allowance: timedelta) -> None:
+    expected_at = earliest(pace, Slot(), now)
+
+    late_at = deadline(pace, expected_at, allowance)
+
+    begins_at = [expected_at]
+    day = expected_at.astimezone(pace.zone).date()
+    if (
+        pace.limit_on(day) is not None
+    ):  # the cap may push it on to tomorrow, and the time begins anew
+        begins_at.append(datetime.combine(day + DAY, time(), pace.zone).astimezone(UTC))
+    step = timedelta(minutes=10)
+    # Looked at in steps, each opening may seem a step longer than it is.
+    assert any(
+        open_time(pace, since, late_at, step) <= allowance + ((late_at - since).days + 2) * step
+        for since in begins_at
+    )
 
 
 @MANY
