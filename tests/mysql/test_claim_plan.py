@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from broadcasts import claiming
 from broadcasts.models import BroadcastMessage
@@ -11,25 +14,49 @@ from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFact
 pytestmark = [pytest.mark.mysql, pytest.mark.django_db]
 
 
-def test_the_optimizer_cannot_but_look_up_a_device_s_head() -> None:
-    """Which plan it prefers depends on statistics that lag behind; a status that depends on the
-    device's row leaves no range of the status to walk through."""
+def fill(messages: int) -> list[int]:
+    """Returns the ids of 20 devices that share so many pending messages."""
     campaign, devices = CampaignFactory(sending=True), DeviceFactory.create_batch(20, online=True)
     lead = LeadFactory()
     BroadcastMessage.objects.bulk_create(
         BroadcastMessageFactory.build(
             campaign=campaign, device=devices[n % 20], lead=lead, recipient_phone=f"6012{n:08}"
         )
-        for n in range(2000)
+        for n in range(messages)
     )
-    ids = list(Device.objects.values_list("pk", flat=True))
+    return list(Device.objects.values_list("pk", flat=True))
 
+
+def explain(statement: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
-        statement = claiming._sql(BroadcastMessage, claiming.HEADS, ids=len(ids))
-        cursor.execute(f"EXPLAIN {statement}", [*ids, "worker"])
+        cursor.execute(f"EXPLAIN {statement}", parameters)
         heads = [column[0] for column in cursor.description]
-        plan = [dict(zip(heads, row, strict=True)) for row in cursor.fetchall()]
+        return [dict(zip(heads, row, strict=True)) for row in cursor.fetchall()]
+
+
+def test_the_optimizer_cannot_but_look_up_a_device_s_head() -> None:
+    """Which plan it prefers depends on statistics that lag behind; a status that depends on the
+    device's row leaves no range of the status to walk through."""
+    ids = fill(2000)
+
+    statement = claiming._sql(BroadcastMessage, claiming.HEADS, ids=len(ids))
+    plan = explain(statement, [*ids, "worker"])
 
     (messages,) = (row for row in plan if row["table"] == "m")
     assert (messages["type"], messages["key"]) == ("ref", "idx_broadcast_optimize")
     assert messages["ref"].startswith("func,"), "the status is a constant again"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_for_work_steps_from_device_to_device() -> None:
+    """However many messages each of them has, once the statistics know of them."""
+    ids = fill(4000)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE TABLE broadcast_messages")
+
+    with CaptureQueriesContext(connection) as asked:
+        assert BroadcastMessage.objects.devices_waiting() == set(ids)
+
+    (row,) = explain(asked.captured_queries[0]["sql"])
+    assert row["key"] == "idx_broadcast_optimize"
+    assert "Using index for group-by" in row["Extra"]
