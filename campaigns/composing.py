@@ -21,7 +21,6 @@ from campaigns.actions import log
 from campaigns.forms import CampaignForm, zones
 from campaigns.models import Campaign
 from campaigns.preview import preview_of
-from campaigns.tasks import process_soon
 from leads.models import SkipReason
 
 
@@ -139,7 +138,7 @@ def _send(request: HttpRequest, campaign: Campaign) -> HttpResponse:
         if campaign.scheduled_at and campaign.scheduled_at > timezone.now():
             messages.success(request, _("Scheduled. Until it begins you can take it back."))
         else:
-            process_soon()
+            Campaign.objects.process_soon()
             messages.success(request, _("On its way: its messages are being queued."))
     return redirect("campaigns:detail", campaign.pk)
 

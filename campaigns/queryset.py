@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
+from django_q.tasks import async_task
 
 from broadcasts.models import BroadcastMessage
 
@@ -52,6 +53,10 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
             "finished": self.finish(),
             "reopened": self.reopen(),
         }
+
+    def process_soon(self) -> None:
+        """Asks the scheduler for a pass now: somebody waits for it, or very many messages do."""
+        async_task("campaigns.tasks.process_campaigns")
 
     def unsettled(self) -> Self:
         """Campaigns with messages that their state says should be elsewhere."""

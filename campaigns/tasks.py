@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from django_q.tasks import async_task
-
 from campaigns.models import Campaign
 
 
 def process_campaigns() -> dict[str, int]:
     return Campaign.objects.process()
-
-
-def process_soon() -> None:
-    """Asks the scheduler for a pass now: somebody pressed Send and is looking on."""
-    async_task("campaigns.tasks.process_campaigns")

@@ -5,10 +5,17 @@ from datetime import timedelta
 import pytest
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from broadcasts.models import BroadcastMessage
+from broadcasts.queryset import CHUNK
 from campaigns.models import Campaign
-from tests.factories import BroadcastMessageFactory, CampaignFactory
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +55,26 @@ def test_pausing_takes_what_waits_out_of_the_queue_and_leaves_the_rest() -> None
     assert campaign.status == "paused"
     assert (counts["paused"], counts["pending"]) == (2, 0)
     assert counts["processing"] == counts["queued"] == counts["sent"] == 1
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_scheduler_is_asked_at_once_for_what_an_operator_cannot_wait_for(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("campaigns.models.AT_ONCE", CHUNK)
+    campaign, device, lead = CampaignFactory(sending=True), DeviceFactory(), LeadFactory()
+    BroadcastMessage.objects.bulk_create(
+        BroadcastMessageFactory.build(
+            campaign=campaign, device=device, lead=lead, recipient_phone=f"6012{n:08}"
+        )
+        for n in range(CHUNK - 1 + more)
+    )
+
+    assert campaign.pause()
+
+    assert [task.func() for task in OrmQ.objects.all()] == [
+        "campaigns.tasks.process_campaigns"
+    ] * more
 
 
 def test_resuming_puts_it_back_with_its_time() -> None:
