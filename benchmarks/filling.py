@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import DateTimeField, Model
+from django.db.models.functions import Now
 
 CHUNK = 500_000
 FIRST_PHONE = 60_100_000_000
@@ -50,6 +51,18 @@ def fill(
         expires_at=moment(timedelta(days=1)),
     )
     _analyse()
+
+
+def own(devices: int, worker_id: str) -> None:
+    """Makes this broadcaster the holder of the first devices for a day, all of them online."""
+    from devices.models import Device
+
+    Device.objects.filter(pk__lte=devices).update(
+        worker_id=worker_id,
+        lease_epoch=1,
+        lease_expires_at=Now() + timedelta(days=1),
+        status=Device.Status.ONLINE,
+    )
 
 
 def history(*, devices: int, first_id: int, rows: int) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks import databases
-from benchmarks.filling import fill, history
+from benchmarks.filling import fill, history, own
 from benchmarks.report import report
 
 GOAL_RATIO = 1.2
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         stages = len(options.rows)
         waiting = options.devices * (options.rounds + WARM_UP_ROUNDS) * stages
         fill(devices=options.devices, messages=waiting)
-        _own(options.due)
+        own(options.due, WORKER)
         filled = 0
         results = []
         for rows in sorted(options.rows):
@@ -72,15 +72,6 @@ def show(results: list[dict[str, Any]], options: Any) -> None:
         due=options.due,
         rounds=options.rounds,
         waiting=databases.ask("SELECT COUNT(*) FROM broadcast_messages WHERE status = 'pending'"),
-    )
-
-
-def _own(due: int) -> None:
-    """Makes this process the holder of the first `due` devices, all online."""
-    databases.run(
-        "UPDATE devices SET worker_id = %s, lease_epoch = 1, status = 'online',"
-        " lease_expires_at = UTC_TIMESTAMP() + INTERVAL 1 DAY WHERE id <= %s",
-        [WORKER, due],
     )
 
 
