@@ -64,10 +64,22 @@ def _watch(seconds: float, pid: int | None = None) -> dict[str, Any]:
     server = processes.Usage([databases.server_pid()])
     before = databases.statements()
     time.sleep(seconds)
-    used, by_server = broadcasters.cores() or 0.0, server.cores() or 0.0
+    # On SQLite there is no server: its work is the broadcasters' own.
+    by_server = 0.0 if databases.vendor() == "sqlite" else server.cores()
+    return (
+        shares(broadcasters.cores() or 0.0, by_server)
+        | {
+            "statements/s": (databases.statements() - before) / seconds,
+        }
+        | {f"{name} MB": size for name, size in processes.memory_mb(ours).items()}
+    )
+
+
+def shares(broadcasters: float, server: float | None) -> dict[str, float | None]:
+    """Returns percentages of a core. Where the server's is not known, neither is the sum: it must
+    not look as if the goal were met."""
     return {
-        "broadcasters %": used * 100,
-        "server %": by_server * 100,
-        "together %": (used + by_server) * 100,
-        "statements/s": (databases.statements() - before) / seconds,
-    } | {f"{name} MB": size for name, size in processes.memory_mb(ours).items()}
+        "broadcasters %": broadcasters * 100,
+        "server %": None if server is None else server * 100,
+        "together %": None if server is None else (broadcasters + server) * 100,
+    }
