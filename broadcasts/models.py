@@ -13,7 +13,8 @@ from leads.phones import display_phone
 class BroadcastMessage(models.Model):
     """One message to one person: the queue and the history are this one table.
 
-    No status is ever saved: every change is a compare-and-set in `queryset.py` or `claiming.py`.
+    No status is ever saved: every change is a compare-and-set in `queryset.py`, `claiming.py` or
+    `outcomes.py`.
     """
 
     class Status(models.TextChoices):

@@ -170,6 +170,14 @@ def test_lock_files_name_no_index_and_pin_everything_with_hashes() -> None:
         assert all(re.match(r"[\w.-]+==[\w.]+ .*\\$", line) for line in requirements)
 
 
+def test_whoever_contributes_is_told_of_every_folder_and_page() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    folders = [*MAY_IMPORT, "templates", "static", "tests", "tests/faults", "benchmarks", "docs"]
+    assert [name for name in folders if f"`{Path(name).name}/`" not in told] == []
+    pages = (ROOT / "docs").glob("*.md")
+    assert [page.name for page in pages if f"(docs/{page.name})" not in told] == []
+
+
 def test_every_command_says_what_it_does() -> None:
     ours = {name: app for name, app in get_commands().items() if app in MAY_IMPORT}
     assert {"seed_demo", "watch_campaign"} <= ours.keys()
