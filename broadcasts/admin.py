@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Case, QuerySet, When
 from django.http import HttpRequest
@@ -9,8 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from broadcasts.models import Attempt, BroadcastMessage, Worker
 from config.adminsite import ConfirmedAction, LookOnlyAdmin, NewestRelatedFilter, StatusFilter, tag
-from leads.admin import phone_starts_with
 from leads.models import Lead
+from leads.phones import begins_with
 
 Status = BroadcastMessage.Status
 
@@ -172,7 +173,7 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
             return queryset, False
         if term.startswith("#") and term[1:].isdecimal():
             return queryset.filter(pk=term[1:]), False
-        by_phone = phone_starts_with(term)
+        by_phone = begins_with(term, settings.PHONE_REGION)
         if by_phone is None:
             return queryset.none(), False
         # By way of the leads, whose numbers are indexed. The ids as a list: MySQL would walk the

@@ -11,7 +11,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import permission_required
 from django.core.paginator import Paginator
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -27,7 +26,7 @@ from campaigns.models import Campaign
 from campaigns.progress import Progress, needing_somebody, progress_of
 from leads.models import SkipReason
 from leads.paging import window
-from leads.phones import phone_prefixes
+from leads.phones import begins_with
 from leads.spreadsheets import safe_cell
 
 PAGE_SIZE = 25
@@ -142,12 +141,8 @@ def _rows(campaign: Campaign, status: str, number: str) -> Any:
     rows = BroadcastMessage.objects.filter(campaign=campaign)
     if status in GROUPS:
         rows = rows.filter(status__in=GROUPS[status])
-    if not any(map(str.isdigit, number)):
-        return rows
-    begins = Q()
-    for prefix in phone_prefixes(number, settings.PHONE_REGION):
-        begins |= Q(recipient_phone__startswith=prefix)
-    return rows.filter(begins)
+    begins = begins_with(number, settings.PHONE_REGION, "recipient_phone")
+    return rows.filter(begins) if begins else rows
 
 
 def _progress_context(of_one: Progress) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,17 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.adminsite import ConfirmedAction, NewestRelatedFilter, QuickAdmin, StatusFilter
 from leads.models import Lead, Niche, Tag, Trigger
-from leads.phones import InvalidPhone, begins_with, normalise_phone, phone_prefixes
-
-
-def phone_starts_with(text: str) -> Q | None:
-    """Returns a filter on `phone` for numbers that begin with these digits; None for other text."""
-    if any(map(str.isalpha, text)) or not any(map(str.isdigit, text)):
-        return None
-    begins = Q()
-    for prefix in phone_prefixes(text, settings.PHONE_REGION):
-        begins |= begins_with(prefix)
-    return begins
+from leads.phones import InvalidPhone, normalise_phone
 
 
 class TagFilter(admin.SimpleListFilter):

@@ -10,7 +10,7 @@ from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from leads.phones import begins_with, display_phone, phone_prefixes
+from leads.phones import begins_with, display_phone
 from leads.tags import fold_tag
 
 
@@ -122,16 +122,9 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         return leads
 
     def search(self, text: str) -> Self:
-        """Leads whose number begins with the digits of `text`, or whose name contains it.
-
-        Digits may be written as people write them here: 012..., +60 12..., 6012....
-        """
-        if any(map(str.isalpha, text)) or not any(map(str.isdigit, text)):
-            return self.filter(name__icontains=text.strip())
-        begins = Q()
-        for prefix in phone_prefixes(text, settings.PHONE_REGION):
-            begins |= begins_with(prefix)
-        return self.filter(begins)
+        """Leads whose number begins so, as people write numbers, or whose name contains it."""
+        begins = begins_with(text, settings.PHONE_REGION)
+        return self.filter(begins or Q(name__icontains=text.strip()))
 
     def opt_out(self, *, source: str) -> int:
         """Records that these people want no more messages; returns how many are new."""

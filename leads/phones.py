@@ -53,26 +53,30 @@ def normalise_phone(text: str, region: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
 
 
-def phone_prefixes(text: str, region: str) -> list[str]:
-    """Returns how stored numbers may begin that somebody looks for by these first digits."""
-    digits = "".join(c for c in unicodedata.normalize("NFKC", text) if c.isdigit())
-    if digits.startswith("00"):
-        return [digits[2:]]
-    if digits.startswith("0"):
-        return [f"{phonenumbers.country_code_for_region(region)}{digits[1:]}"]
-    return [digits]
+def begins_with(text: str, region: str, field: str = "phone") -> Q | None:
+    """Returns a filter for stored numbers that begin as somebody writes them: 012…, +60 12…, 6012….
 
-
-def begins_with(prefix: str) -> Q:
-    """Returns a filter on `phone` for stored numbers that begin with these digits.
-
-    A range, which every database reads off the index (SQLite's LIKE would scan), between two rows
-    of digits: where a colon or a tilde sorts is the collation's to say.
+    None where the text is no number's beginning. A range, which every database reads off the index
+    (SQLite's LIKE would scan), between two rows of digits: where a colon or a tilde sorts is the
+    collation's to say.
     """
-    begins = Q(phone__gte=prefix)
+    if any(map(str.isalpha, text)) or not any(map(str.isdigit, text)):
+        return None
+    digits = "".join(str(unicodedata.digit(c)) for c in text if c.isdigit())  # of any script
+    prefix = _as_stored(digits, region)
+    begins = Q((f"{field}__gte", prefix))
     if head := prefix.rstrip("9"):
-        begins &= Q(phone__lt=f"{head[:-1]}{int(head[-1]) + 1}")
+        begins &= Q((f"{field}__lt", f"{head[:-1]}{int(head[-1]) + 1}"))
     return begins
+
+
+def _as_stored(digits: str, region: str) -> str:
+    """Returns the first digits of a number without the prefixes that are for dialling."""
+    if digits.startswith("00"):
+        return digits[2:]
+    if digits.startswith("0"):
+        return f"{phonenumbers.country_code_for_region(region)}{digits[1:]}"
+    return digits
 
 
 def display_phone(phone: str) -> str:

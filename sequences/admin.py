@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -15,8 +16,8 @@ from config.adminsite import (
     StatusFilter,
     tag,
 )
-from leads.admin import phone_starts_with
 from leads.models import Lead
+from leads.phones import begins_with
 from sequences.models import Sequence, SequenceContact, SequenceStep
 
 Status = Sequence.Status
@@ -118,7 +119,7 @@ class SequenceContactAdmin(LookOnlyAdmin):
     ) -> tuple[QuerySet[SequenceContact], bool]:
         if not search_term.strip():
             return queryset, False
-        by_phone = phone_starts_with(search_term)
+        by_phone = begins_with(search_term, settings.PHONE_REGION)
         if by_phone is None:
             return queryset.none(), False
         leads = Lead.objects.filter(by_phone).order_by("phone").values_list("pk", flat=True)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from leads.phones import InvalidPhone, display_phone, normalise_phone
+from broadcasts.models import BroadcastMessage
+from leads.phones import InvalidPhone, begins_with, display_phone, normalise_phone
+from tests.factories import BroadcastMessageFactory
 
 SPELLINGS = [
     ("0123456789", "60123456789"),
@@ -79,3 +81,20 @@ def test_the_region_decides_about_numbers_without_a_country_code() -> None:
 def test_numbers_are_shown_as_people_read_them() -> None:
     assert display_phone("60123456789") == "+60 12-345 6789"
     assert display_phone("999") == "999"
+
+
+@pytest.mark.parametrize("text", ["siti", "012 a", "", "-", "+"])
+def test_what_is_no_number_s_beginning_finds_no_number(text: str) -> None:
+    assert begins_with(text, "MY") is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["012-34", "+60 12", "6012", "00 60 1234", "٠١٢"])
+def test_a_number_is_found_by_its_beginning_whatever_column_it_is_in(text: str) -> None:
+    message = BroadcastMessageFactory(recipient_phone="60123456789")
+    BroadcastMessageFactory(recipient_phone="60133456789")
+
+    begins = begins_with(text, "MY", "recipient_phone")
+
+    assert begins
+    assert BroadcastMessage.objects.filter(begins).get() == message
