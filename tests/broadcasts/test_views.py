@@ -27,27 +27,6 @@ VERBS = {
     "retry": ("failed", "pending"),
     "reschedule": ("expired", "pending"),
 }
-VIEWS = [
-    ("get", "messages:list", []),
-    ("get", "messages:detail", [1]),
-    *[("post", f"messages:{verb}", [1]) for verb in VERBS],
-]
-
-
-@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
-def test_somebody_without_rights_is_refused(
-    outsider_client: Client, method: str, name: str, args: list[int]
-) -> None:
-    assert getattr(outsider_client, method)(reverse(name, args=args)).status_code == 403
-
-
-@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
-def test_nobody_comes_in_without_signing_in(
-    client: Client, method: str, name: str, args: list[int]
-) -> None:
-    response = getattr(client, method)(reverse(name, args=args))
-    assert response.status_code == 302
-    assert response["Location"].startswith(reverse("login"))
 
 
 def test_the_list_says_where_each_message_stands_and_why(viewer_client: Client) -> None:

@@ -308,3 +308,18 @@ def test_recipients_are_found_and_exported_by_a_number_as_people_write_it(
     response = viewer_client.get(html.unescape(link))
     lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[arg-type,attr-defined]
     assert [line.split(",")[0] for line in lines[1:]] == ["60123456789"]
+
+
+def test_a_viewer_is_offered_nothing_that_changes(viewer_client: Client) -> None:
+    shown = page(viewer_client, "detail", CampaignFactory(sending=True))
+    assert "Cancel" not in shown
+    assert "Copy" not in shown
+
+
+@pytest.mark.parametrize("name", ["detail", "row", "progress", "recipients", "review", "pause"])
+def test_a_campaign_that_is_not_there_is_a_page_that_says_so(
+    operator_client: Client, name: str
+) -> None:
+    response = operator_client.get(reverse(f"campaigns:{name}", args=[404404]))
+    assert response.status_code == 404
+    assert "There is nothing here" in response.content.decode()

@@ -15,29 +15,7 @@ from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFact
 
 pytestmark = pytest.mark.django_db
 
-VIEWS = [
-    ("get", "devices:list", []),
-    ("get", "devices:detail", [1]),
-    ("get", "devices:phone", []),
-    ("post", "devices:switch", [1]),
-]
 HTMX = {"HX-Request": "true"}
-
-
-@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
-def test_somebody_without_rights_is_refused(
-    outsider_client: Client, method: str, name: str, args: list[int]
-) -> None:
-    assert getattr(outsider_client, method)(reverse(name, args=args)).status_code == 403
-
-
-@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
-def test_nobody_comes_in_without_signing_in(
-    client: Client, method: str, name: str, args: list[int]
-) -> None:
-    response = getattr(client, method)(reverse(name, args=args))
-    assert response.status_code == 302
-    assert response["Location"].startswith(reverse("login"))
 
 
 def test_the_waiting_statuses_are_those_of_the_queue() -> None:

@@ -18,16 +18,6 @@ from tests.factories import BroadcastMessageFactory, LeadFactory, SequenceContac
 
 pytestmark = pytest.mark.django_db
 
-VIEWS = [
-    ("get", "leads:list", []),
-    ("get", "leads:upload", []),
-    ("get", "leads:review", []),
-    ("get", "leads:refused", []),
-    ("post", "leads:import", []),
-    ("post", "leads:discard", []),
-    ("get", "leads:detail", [1]),
-    ("post", "leads:opt_out", [1]),
-]
 CSV = "Name,Phone\nAli,0123456789\nSiti,123\n=Tan,+60 3-8446 4946\n"
 
 
@@ -40,27 +30,6 @@ def upload_folder(settings: Any, tmp_path: Path) -> Path:
 def upload(client: Client, content: str = CSV, **data: str) -> Any:
     file = SimpleUploadedFile("leads.csv", content.encode())
     return client.post(reverse("leads:upload"), {"file": file, **data})
-
-
-@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
-def test_somebody_without_rights_is_refused(
-    outsider_client: Client, method: str, name: str, args: list[int]
-) -> None:
-    assert getattr(outsider_client, method)(reverse(name, args=args)).status_code == 403
-
-
-@pytest.mark.parametrize(("method", "name", "args"), VIEWS)
-def test_nobody_comes_in_without_signing_in(
-    client: Client, method: str, name: str, args: list[int]
-) -> None:
-    response = getattr(client, method)(reverse(name, args=args))
-    assert response.status_code == 302
-    assert response["Location"].startswith(reverse("login"))
-
-
-@pytest.mark.parametrize("name", ["leads:upload", "leads:import", "leads:discard"])
-def test_a_viewer_may_not_import(viewer_client: Client, name: str) -> None:
-    assert viewer_client.post(reverse(name)).status_code == 403
 
 
 def test_what_writes_is_not_done_by_following_a_link(operator_client: Client) -> None:
