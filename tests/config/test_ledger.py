@@ -365,19 +365,27 @@ def test_what_comes_right_while_it_is_looked_at_is_no_offence(
 def test_books_of_any_size_take_the_same_number_of_statements(
     django_assert_num_queries: Callable[..., Any],
 ) -> None:
-    niche = Niche.ensure(["VITAC"])["VITAC"]
-    sent_and_received()
-    Campaign.objects.get().niches.add(niche)
+    """Also where a lead is in no audience: of another status, without the niche, or the niche is
+    gone that the campaign was for."""
+    DeviceFactory()
+    LeadFactory.create_batch(2)
+    kept, lost = Niche.ensure(["VITAC", "EXSTART"]).values()
+    LeadFactory(status="customer").niches.set([kept, lost])
+    CampaignFactory().schedule()
+    Campaign.objects.process()
     with CaptureQueriesContext(connection) as few:
         assert violations() == []
-    BroadcastMessageFactory.create_batch(20, campaign=Campaign.objects.get())
-    for message in BroadcastMessageFactory.create_batch(5):
-        message.campaign.niches.add(niche)
-    Campaign.objects.update(audience_size=1)
-    Campaign.objects.filter(pk=Campaign.objects.earliest("pk").pk).update(audience_size=21)
+    CampaignFactory(target_status="customer").schedule()
+    for niche in (kept, lost):
+        campaign = CampaignFactory()
+        campaign.niches.add(niche)
+        campaign.schedule()
+    Campaign.objects.process()
+    lost.delete()
 
     with django_assert_num_queries(len(few)):
         assert violations() == []
+    assert BroadcastMessage.objects.count() == 6
 
 
 def test_a_campaign_that_does_not_exist_is_an_error() -> None:
