@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 
 from broadcasts import claiming
@@ -53,11 +53,15 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         return self.filter(status__in=self.model.OPEN)
 
     def devices_with_work(self, ids: Iterable[int]) -> set[int]:
-        """Returns those of these devices that have a message which is due."""
+        """Returns those of these devices that have a message which is due.
+
+        Asked by a scalar sub-select: of an EXISTS MariaDB makes a list of every due message first.
+        """
         due = self.model.objects.filter(
             device=OuterRef("pk"), status="pending", scheduled_at__lte=Now()
         )
-        devices = Device.objects.filter(Exists(due), pk__in=sorted(ids))
+        first = Subquery(due.order_by().values("pk")[:1])
+        devices = Device.objects.alias(first=first).filter(first__isnull=False, pk__in=sorted(ids))
         return set(devices.order_by().values_list("pk", flat=True))
 
     def devices_waiting(self) -> set[int]:

@@ -60,3 +60,13 @@ def test_a_look_for_work_steps_from_device_to_device() -> None:
     (row,) = explain(asked.captured_queries[0]["sql"])
     assert row["key"] == "idx_broadcast_optimize"
     assert "Using index for group-by" in row["Extra"]
+
+
+def test_whether_devices_have_work_is_looked_up_device_by_device() -> None:
+    ids = fill(2000)
+
+    with CaptureQueriesContext(connection) as asked:
+        assert BroadcastMessage.objects.devices_with_work(ids[:5]) == set(ids[:5])
+
+    plan = explain(asked.captured_queries[0]["sql"])
+    assert [row["select_type"] for row in plan] == ["PRIMARY", "DEPENDENT SUBQUERY"]
