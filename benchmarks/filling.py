@@ -46,6 +46,7 @@ def fill(
         campaign_id="1",
         recipient_phone=f"{FIRST_PHONE} + n",
         recipient_name="'Siti'",
+        priority=f"{BroadcastMessage.Priority.CAMPAIGN_FIRST}",
         body="'Hi Siti, the shop is open again from Friday, and there is something new for you.'",
         scheduled_at=moment(due_in),
         expires_at=moment(timedelta(days=1)),

@@ -8,10 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
+from typing import NamedTuple
 
 from django.db.models import Count
 
 from broadcasts import pacing
+from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from devices.models import Device
 
@@ -21,10 +23,27 @@ class _Line:
     """The messages that leave from one device, one after the other."""
 
     device: Device
+    pace: pacing.Pace
     times: Iterator[datetime]
     next_at: datetime
+    # Of the first contacts alone, where the device may write to so many new people a day.
+    first_times: Iterator[datetime] | None
+    next_first_at: datetime
     # Shared by all devices of the same pace.
     deadlines: dict[tuple[datetime, timedelta], datetime]
+
+    @property
+    def free_at(self) -> datetime:
+        """When it can write to somebody whom no device knows yet."""
+        return max(self.next_at, self.next_first_at)
+
+    def take(self, *, first_contact: bool) -> datetime:
+        """Returns when the next message leaves, and puts it into the line."""
+        expected_at, self.next_at = self.next_at, next(self.times)
+        if first_contact and self.first_times:
+            expected_at = max(expected_at, self.next_first_at)
+            self.next_first_at = next(self.first_times)
+        return expected_at
 
 
 class Allocation:
@@ -43,63 +62,104 @@ class Allocation:
         max_delay_seconds: int = 0,
     ) -> None:
         devices = list(devices)
-        waiting = self._waiting(devices, priority)
+        waiting = _waiting(devices, FIRST_CONTACT[priority])
         self._lines: dict[int, _Line] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}
         for device in devices:
-            pace = pacing.Pace.of(device)
-            slot, begins_at = pacing.Slot.of(device), starts_at
-            for count, shortest, longest in waiting.get(device.pk, ()):
-                gap = sum(pacing.gap_bounds(pace, shortest, longest)) / 2
-                slot, begins_at = play(pace, slot, begins_at, gap, count)
+            pace, before = pacing.Pace.of(device), waiting[device.pk]
             gap = sum(pacing.gap_bounds(pace, min_delay_seconds, max_delay_seconds)) / 2
-            times = plan(pace, slot, begins_at, gap)
-            shared = deadlines.setdefault(pace, {})
-            self._lines[device.pk] = _Line(device, times, next(times), shared)
-        self._free_first = [(line.next_at, pk) for pk, line in self._lines.items()]
+            times = _times(pace, pacing.Slot.of(device), starts_at, gap, before)
+            first_times = None
+            if (limit := pace.first_contact_limit) is not None:
+                # A day's cap holds what is beyond it for the next day, whichever of the two it is.
+                pace = replace(pace, daily_limit=min(limit, pace.daily_limit or limit))
+                slot = pacing.Slot.of(device)
+                slot = replace(slot, usage_day_count=slot.usage_first_count)
+                before = [each for each in before if each.is_first]
+                first_times = _times(pace, slot, starts_at, gap, before)
+            next_first_at = next(first_times) if first_times else starts_at
+            self._lines[device.pk] = _Line(
+                device, pace, times, next(times), first_times, next_first_at,
+                deadlines.setdefault(pace, {}),
+            )  # fmt: skip
+        self._free_first = [(line.free_at, pk) for pk, line in self._lines.items()]
         heapq.heapify(self._free_first)
 
-    def _waiting(
-        self, devices: list[Device], priority: int
-    ) -> dict[int, list[tuple[int, int, int]]]:
-        """Returns {device id: [(how many, shortest pause, longest pause)]} of what goes before."""
-        rows = (
-            BroadcastMessage.objects.open()
-            .filter(device_id__in=[device.pk for device in devices], priority__lte=priority)
-            .order_by()
-            .values_list("device_id", "min_delay_seconds", "max_delay_seconds")
-            .annotate(Count("pk"))
-        )
-        waiting: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-        for device_id, shortest, longest, count in rows:
-            waiting[device_id or 0].append((count, shortest, longest))
-        return waiting
+    @property
+    def caps_first_contacts(self) -> bool:
+        """Whether it matters who has talked with which device."""
+        return any(line.first_times for line in self._lines.values())
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def place(self, preferred_device_id: int | None) -> tuple[Device, datetime]:
-        """Returns the device for the next lead and when its message is expected to leave."""
-        line = self._lines.get(preferred_device_id or 0) or self._line_free_first()
-        expected_at, line.next_at = line.next_at, next(line.times)
-        return line.device, expected_at
+    def place(
+        self, preferred_device_id: int | None, *, knows: bool = False
+    ) -> tuple[Device, datetime]:
+        """Returns the device for the next lead and when its message is expected to leave.
+
+        `knows`: whether the lead has talked with the preferred device, if that may send.
+        """
+        if line := self._lines.get(preferred_device_id or 0):
+            return line.device, line.take(first_contact=not knows)
+        line = self._line_free_first()
+        return line.device, line.take(first_contact=True)
 
     def deadline(self, device: Device, expected_at: datetime, allowance: timedelta) -> datetime:
         """Returns `pacing.deadline`, remembered: a million messages share a few thousand."""
         line = self._lines[device.pk]
         key = expected_at, allowance
         if (found := line.deadlines.get(key)) is None:
-            found = line.deadlines[key] = pacing.deadline(pacing.Pace.of(device), *key)
+            found = line.deadlines[key] = pacing.deadline(line.pace, *key)
         return found
 
     def _line_free_first(self) -> _Line:
         while True:
-            next_at, pk = self._free_first[0]
+            free_at, pk = self._free_first[0]
             line = self._lines[pk]
-            if line.next_at == next_at:
+            if line.free_at == free_at:
                 return line
             # Served since, as somebody's own device: put it back where it belongs now.
-            heapq.heapreplace(self._free_first, (line.next_at, pk))
+            heapq.heapreplace(self._free_first, (line.free_at, pk))
+
+
+class _Waiting(NamedTuple):
+    """Messages that go before, of one kind."""
+
+    is_first: bool
+    shortest: int
+    longest: int
+    messages: int
+
+
+def _waiting(devices: list[Device], lane: int) -> dict[int, list[_Waiting]]:
+    """Returns {device id: what waits in this lane and those before it}."""
+    rows = (
+        BroadcastMessage.objects.open()
+        .filter(device_id__in=[device.pk for device in devices], priority__lte=lane)
+        .order_by()
+        .values_list("device_id", "priority", "min_delay_seconds", "max_delay_seconds")
+        .annotate(Count("pk"))
+    )
+    waiting: dict[int, list[_Waiting]] = defaultdict(list)
+    for device_id, priority, shortest, longest, count in rows:
+        is_first = priority in BroadcastMessage.FIRST_CONTACTS
+        waiting[device_id or 0].append(_Waiting(is_first, shortest, longest, count))
+    return waiting
+
+
+def _times(
+    pace: pacing.Pace,
+    slot: pacing.Slot,
+    starts_at: datetime,
+    gap_seconds: float,
+    before: Iterable[_Waiting],
+) -> Iterator[datetime]:
+    """Returns when one message after the other leaves, once what goes before has."""
+    for each in before:
+        gap = sum(pacing.gap_bounds(pace, each.shortest, each.longest)) / 2
+        slot, starts_at = play(pace, slot, starts_at, gap, each.messages)
+    return plan(pace, slot, starts_at, gap_seconds)
 
 
 def plan(

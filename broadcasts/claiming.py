@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +50,7 @@ SELECT (SELECT m.id FROM {messages} m {by_head}
          WHERE m.status = CASE WHEN d.id > 0 THEN 'pending' END
            AND m.device_id = d.id AND m.scheduled_at <= {now}
            AND (m.expires_at IS NULL OR m.expires_at > {now})
+           {unless_first}
            AND NOT ({held})
          ORDER BY m.priority, m.scheduled_at, m.id LIMIT 1)
   FROM {devices} d
@@ -57,6 +59,10 @@ SELECT (SELECT m.id FROM {messages} m {by_head}
    AND d.enabled AND d.status = 'online'
    AND (d.next_send_at IS NULL OR d.next_send_at <= {now})
 """
+
+# For devices that may write to nobody new today. Read off the index: their first contacts are
+# stepped over without a look at the rows.
+UNLESS_FIRST = "AND NOT (m.priority IN ({lanes}) AND d.id IN ({ids}))"
 
 # Of several who read the same heads one gets each row. By primary key, ids sorted: deadlock-free.
 # Hinted, since by status it would lock what others are claiming.
@@ -79,14 +85,17 @@ UPDATE {messages} AS m {by_key}
                   AND d.lease_expires_at > {now})
 """
 
-# The pause and the use of the caps, in the transaction of the hand-over.
+# The pause and the use of the caps, in the transaction of the hand-over. The counts go before the
+# hour and the day that they are of: MySQL sets one after the other.
 SLOTS = """
 UPDATE {devices}
    SET next_send_at = {after_pause},
-       usage_hour_at = CASE id {usage_hour_at} END,
-       usage_hour_count = CASE id {usage_hour_count} END,
-       usage_day = CASE id {usage_day} END,
-       usage_day_count = CASE id {usage_day_count} END
+       usage_hour_count = CASE WHEN usage_hour_at = %s THEN usage_hour_count + 1 ELSE 1 END,
+       usage_hour_at = %s,
+       usage_first_count = CASE WHEN usage_day = %s THEN usage_first_count ELSE 0 END
+                         + CASE WHEN id IN ({first}) THEN 1 ELSE 0 END,
+       usage_day_count = CASE WHEN usage_day = %s THEN usage_day_count + 1 ELSE 1 END,
+       usage_day = %s
  WHERE id IN ({ids}) AND worker_id = %s
 """
 
@@ -133,14 +142,19 @@ AFTER = {
 
 
 def claim(
-    model: type[BroadcastMessage], *, worker_id: str, device_ids: Sequence[int]
+    model: type[BroadcastMessage],
+    *,
+    worker_id: str,
+    device_ids: Sequence[int],
+    nobody_new: Sequence[int] = (),
 ) -> list[BroadcastMessage]:
     """Claims the next message of each of these devices, where one is due and none else got it.
 
     Only for devices that `worker_id` holds a lease on, that are online and whose pause is over,
-    all by the database's clock. Returns the claimed messages with their leads and devices.
+    all by the database's clock. Those of `nobody_new` claim no first contact. Returns the claimed
+    messages with what sending them takes.
     """
-    heads = _heads(model, worker_id, device_ids)
+    heads = _heads(model, worker_id, device_ids, nobody_new)
     if not heads:
         return []
     # New for every claim, so that nobody ever finds another claim's rows under its own name.
@@ -191,12 +205,14 @@ def hand_over(
     statement = _sql(model, HAND_OVER, ids=len(ids), tokens=_marks(len(tokens)))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, [*ids, *tokens, worker_id])
-        if cursor.rowcount < len(ids):
+        handed_over = cursor.rowcount
+        if handed_over < len(ids):
             ready = model.objects.filter(pk__in=ids, processing_worker_id__in=tokens)
             ready_ids = set(ready.filter(status="queued").values_list("pk", flat=True))
             messages = [message for message in messages if message.pk in ready_ids]
-        stored = {m.device_id: slots[m.device_id] for m in messages if m.device_id}
-        _store_slots(model, stored, at, worker_id)
+        # None: this is a repetition, and the try that was committed has counted them already.
+        if handed_over:
+            _store_slots(model, messages, slots, at, worker_id)
     return list(messages)
 
 
@@ -229,21 +245,32 @@ def keep_with(model: type[BroadcastMessage], devices: Mapping[int, int]) -> None
 
 
 def _store_slots(
-    model: type[BroadcastMessage], slots: Mapping[int, Slot], at: datetime, worker_id: str
+    model: type[BroadcastMessage],
+    messages: Sequence[BroadcastMessage],
+    slots: Mapping[int, Slot],
+    at: datetime,
+    worker_id: str,
 ) -> None:
-    moment, day = connection.ops.adapt_datetimefield_value, connection.ops.adapt_datefield_value
-    for rows in _chunks(slots):
-        cases, values = _cases(
-            pause={pk: _seconds(slot, at) for pk, slot in rows.items()},
-            usage_hour_at={pk: moment(slot.usage_hour_at) for pk, slot in rows.items()},
-            usage_hour_count={pk: slot.usage_hour_count for pk, slot in rows.items()},
-            usage_day={pk: day(slot.usage_day) for pk, slot in rows.items()},
-            usage_day_count={pk: slot.usage_day_count for pk, slot in rows.items()},
-        )
-        after_pause = AFTER[connection.vendor].format(seconds=f"CASE id {cases.pop('pause')} END")
-        statement = _sql(model, SLOTS, ids=len(rows), after_pause=after_pause, **cases)
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [*values, *rows, worker_id])
+    first = {m.device_id for m in messages if m.priority in model.FIRST_CONTACTS}
+    # By hour and day: devices of one zone share both, so this is one group, or two around midnight.
+    pauses: dict[tuple[Any, Any], dict[int, float]] = defaultdict(dict)
+    for message in messages:
+        slot = slots[message.device_id or 0]
+        hour = connection.ops.adapt_datetimefield_value(slot.usage_hour_at)
+        day = connection.ops.adapt_datefield_value(slot.usage_day)
+        pauses[hour, day][message.device_id or 0] = _seconds(slot, at)
+    for (hour, day), rows in pauses.items():
+        for chunk in _chunks(rows):
+            cases, values = _cases(pause=chunk)
+            after_pause = AFTER[connection.vendor].format(seconds=f"CASE id {cases['pause']} END")
+            new = [pk for pk in chunk if pk in first] or [0]
+            statement = _sql(
+                model, SLOTS, ids=len(chunk), after_pause=after_pause, first=_marks(len(new))
+            )
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    statement, [*values, hour, hour, day, *new, day, day, *chunk, worker_id]
+                )
 
 
 def _seconds(slot: Slot, at: datetime) -> float:
@@ -268,15 +295,33 @@ def _marks(count: int) -> str:
     return ", ".join(["%s"] * count)
 
 
-def _heads(model: type[BroadcastMessage], worker_id: str, device_ids: Sequence[int]) -> list[int]:
+def _heads(
+    model: type[BroadcastMessage],
+    worker_id: str,
+    device_ids: Sequence[int],
+    nobody_new: Sequence[int],
+) -> list[int]:
     if not device_ids:
         return []
+    lanes = model.FIRST_CONTACTS if nobody_new else ()
+    unless_first = ""
+    if nobody_new:
+        unless_first = UNLESS_FIRST.format(lanes=_marks(len(lanes)), ids=_marks(len(nobody_new)))
+    statement = _sql(model, HEADS, ids=len(device_ids), unless_first=unless_first)
+    parameters: list[int | str] = [*lanes, *nobody_new, *sorted(device_ids), worker_id]
     with connection.cursor() as cursor:
-        cursor.execute(_sql(model, HEADS, ids=len(device_ids)), [*sorted(device_ids), worker_id])
+        cursor.execute(statement, parameters)
         return sorted(pk for (pk,) in cursor.fetchall() if pk is not None)
 
 
-def _sql(model: type[BroadcastMessage], statement: str, *, ids: int, **parts: str) -> str:
+def _sql(
+    model: type[BroadcastMessage],
+    statement: str,
+    *,
+    ids: int,
+    unless_first: str = "",
+    **parts: str,
+) -> str:
     """Fills in this database's table names and clock; values stay bound parameters."""
     quote = connection.ops.quote_name
     tables = {
@@ -296,5 +341,6 @@ def _sql(model: type[BroadcastMessage], statement: str, *, ids: int, **parts: st
         by_head=BY_HEAD[connection.vendor],
         by_key=BY_KEY[connection.vendor],
         ids=_marks(ids),
+        unless_first=unless_first,
         **parts,
     )

@@ -41,11 +41,19 @@ class BroadcastMessage(models.Model):
     OPEN = (Status.PENDING, Status.PROCESSING, Status.QUEUED, Status.PAUSED)
 
     class Priority(models.IntegerChoices):
-        """Lanes: the smaller leaves first, so a campaign of hours does not hold up a drip."""
+        """Lanes: the smaller leaves first, so a campaign of hours does not hold up a drip.
+
+        To people whom the device has not talked with yet messages have lanes of their own: where
+        it may write to no more of them today, the claim steps over these.
+        """
 
         TEST = 0, _("test")
         SEQUENCE = 10, _("sequence")
+        SEQUENCE_FIRST = 11, _("sequence, first contact")
         CAMPAIGN = 20, _("campaign")
+        CAMPAIGN_FIRST = 21, _("campaign, first contact")
+
+    FIRST_CONTACTS = (Priority.SEQUENCE_FIRST, Priority.CAMPAIGN_FIRST)
 
     device = models.ForeignKey(
         "devices.Device",

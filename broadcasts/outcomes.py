@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
-from broadcasts import claiming
+from broadcasts import acquaintance, claiming
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import RELEASED
 from broadcasts.retrying import survive_conflicts
@@ -176,6 +176,15 @@ def _record_accepted(results: Sequence[Sent]) -> int:
         if r.message.lead_id and r.message.device_id and not r.message.lead_device  # type: ignore[attr-defined]
     }
     claiming.keep_with(BroadcastMessage, new)
+    first_contacts = {
+        r.message.lead_id: r.message.device_id
+        for r in results
+        if r.message.priority in BroadcastMessage.FIRST_CONTACTS
+        and r.message.lead_id
+        and r.message.device_id
+    }
+    if first_contacts:
+        acquaintance.met(first_contacts)
     return recorded
 
 

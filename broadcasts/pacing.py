@@ -30,6 +30,7 @@ class Pace:
     max_delay_seconds: float = 15
     hourly_limit: int | None = None
     daily_limit: int | None = None
+    first_contact_limit: int | None = None
     warmup_started_on: date | None = None
     sends_from: time | None = None
     sends_until: time | None = None
@@ -43,6 +44,7 @@ class Pace:
             max_delay_seconds=device.max_delay_seconds,
             hourly_limit=device.hourly_limit,
             daily_limit=device.daily_limit,
+            first_contact_limit=device.first_contact_limit,
             warmup_started_on=device.warmup_started_on,
             sends_from=device.sends_from,
             sends_until=device.sends_until,
@@ -68,6 +70,7 @@ class Slot:
     usage_hour_count: int = 0
     usage_day: date | None = None
     usage_day_count: int = 0
+    usage_first_count: int = 0  # of that day's, those to people it had not talked with
 
     @classmethod
     def of(cls, device: Device) -> Slot:
@@ -77,6 +80,7 @@ class Slot:
             device.usage_hour_count,
             device.usage_day,
             device.usage_day_count,
+            device.usage_first_count,
         )
 
 
@@ -105,7 +109,16 @@ def earliest(pace: Pace, slot: Slot, now: datetime) -> datetime:
             return moment
 
 
-def after_send(pace: Pace, slot: Slot, now: datetime, gap_seconds: float) -> Slot:
+def may_contact_first(pace: Pace, slot: Slot, now: datetime) -> bool:
+    """Returns whether the device may write to somebody it has not talked with yet today."""
+    if pace.first_contact_limit is None or slot.usage_day != now.astimezone(pace.zone).date():
+        return True
+    return slot.usage_first_count < pace.first_contact_limit
+
+
+def after_send(
+    pace: Pace, slot: Slot, now: datetime, gap_seconds: float, *, first_contact: bool = False
+) -> Slot:
     """Returns the slot that follows a message leaving at `now` with this pause behind it."""
     # In UTC: adding to a local time moves the hands of the clock, also where they jump.
     now = now.astimezone(UTC)
@@ -116,6 +129,7 @@ def after_send(pace: Pace, slot: Slot, now: datetime, gap_seconds: float) -> Slo
         usage_hour_count=1 + (slot.usage_hour_count if slot.usage_hour_at == hour else 0),
         usage_day=day,
         usage_day_count=1 + (slot.usage_day_count if slot.usage_day == day else 0),
+        usage_first_count=first_contact + (slot.usage_first_count if slot.usage_day == day else 0),
     )
 
 

@@ -111,9 +111,13 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     # From pending to the wire
 
-    def claim(self, *, worker_id: str, device_ids: Sequence[int]) -> list[BroadcastMessage]:
+    def claim(
+        self, *, worker_id: str, device_ids: Sequence[int], nobody_new: Sequence[int] = ()
+    ) -> list[BroadcastMessage]:
         """See claiming.claim."""
-        return claiming.claim(self.model, worker_id=worker_id, device_ids=device_ids)
+        return claiming.claim(
+            self.model, worker_id=worker_id, device_ids=device_ids, nobody_new=nobody_new
+        )
 
     def hand_over(
         self,

@@ -145,8 +145,16 @@ class Broadcaster:
                 due.append(lease)
         if not due:
             return
-        ids = [lease.device.pk for lease in due]
-        claimed = BroadcastMessage.objects.claim(worker_id=self.id, device_ids=ids)
+        now = self._leases.now()
+        claimed = BroadcastMessage.objects.claim(
+            worker_id=self.id,
+            device_ids=[lease.device.pk for lease in due],
+            nobody_new=[
+                lease.device.pk
+                for lease in due
+                if not pacing.may_contact_first(lease.pace, lease.slot, now)
+            ],
+        )
         self._rest(due, served={message.device_id or 0 for message in claimed})
         if sendable := self._leave_out(claimed):
             self._hand_over(sendable)
@@ -158,7 +166,13 @@ class Broadcaster:
             gap = pacing.random_gap(
                 lease.pace, message.min_delay_seconds, message.max_delay_seconds
             )
-            slots[lease.device.pk] = pacing.after_send(lease.pace, lease.slot, now, gap)
+            slots[lease.device.pk] = pacing.after_send(
+                lease.pace,
+                lease.slot,
+                now,
+                gap,
+                first_contact=message.priority in message.FIRST_CONTACTS,
+            )
         handed = BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=self.id)
         # The pause counts from the hand-over, which may have taken a while.
         took = self._leases.now() - now

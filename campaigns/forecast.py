@@ -8,10 +8,12 @@ from datetime import datetime
 
 from django.db.models import Count
 
+from broadcasts.acquaintance import has_talked
 from broadcasts.allocation import Allocation
 from broadcasts.models import BroadcastMessage
 from campaigns.audience import Audience
 from devices.models import Device
+from leads.models import LeadQuerySet
 
 # Beyond this many the rest is reckoned from the rate so far: nobody waits for a page to play
 # through a million messages.
@@ -38,6 +40,11 @@ class Forecast:
 NOBODY = Forecast(None, None, None, [])
 
 
+def _by_device(leads: LeadQuerySet) -> Counter[int | None]:
+    """Returns how many of them stay with which device; None: with none so far."""
+    return Counter(dict(leads.values_list("device_id").annotate(Count("pk"))))
+
+
 def forecast(
     audience: Audience,
     starts_at: datetime,
@@ -48,8 +55,8 @@ def forecast(
 
     Counts in what already waits on the devices, their caps, warm-up and sending hours.
     """
-    own_device = audience.leads.messageable().order_by().values_list("device_id")
-    leads: Counter[int | None] = Counter(dict(own_device.annotate(Count("pk"))))
+    receivers = audience.leads.messageable().order_by()
+    leads = _by_device(receivers)
     total = leads.total()
     if not total:
         return NOBODY
@@ -62,12 +69,13 @@ def forecast(
     )
     if not allocation:
         return NOBODY
+    known = _by_device(receivers.filter(has_talked())) if allocation.caps_first_contacts else leads
     times: list[datetime] = []
     shares: dict[int, DeviceShare] = {}
     scale = max(1.0, total / PLAYED_THROUGH)
     for device_id, count in sorted(leads.items(), key=lambda item: item[0] or 0, reverse=True):
-        for _ in range(max(1, round(count / scale))):
-            device, expected_at = allocation.place(device_id)
+        for n in range(max(1, round(count / scale))):
+            device, expected_at = allocation.place(device_id, knows=n < known[device_id] / scale)
             times.append(expected_at)
             count_so_far = shares[device.pk].count if device.pk in shares else 0
             shares[device.pk] = DeviceShare(device, count_so_far + 1, expected_at)

@@ -37,7 +37,7 @@ class DeviceAdmin(QuickAdmin):
     sortable_by = ["name", "phone"]
     readonly_fields = [
         "status", "status_reason", "status_changed_at", "restricted_until",
-        "next_send_at", "usage_hour_count", "usage_day_count",
+        "next_send_at", "usage_hour_count", "usage_day_count", "usage_first_count",
         "worker_id", "lease_expires_at", "lease_epoch", "created_at",
     ]  # fmt: skip
     fieldsets = [
@@ -47,7 +47,7 @@ class DeviceAdmin(QuickAdmin):
             {
                 "fields": [
                     ("min_delay_seconds", "max_delay_seconds"),
-                    ("hourly_limit", "daily_limit"),
+                    ("hourly_limit", "daily_limit", "first_contact_limit"),
                     "warmup_started_on",
                     ("sends_from", "sends_until", "timezone"),
                 ]
@@ -58,7 +58,7 @@ class DeviceAdmin(QuickAdmin):
             {
                 "fields": [
                     "status", "status_reason", "status_changed_at", "restricted_until",
-                    "next_send_at", "usage_hour_count", "usage_day_count",
+                    "next_send_at", "usage_hour_count", "usage_day_count", "usage_first_count",
                     "worker_id", "lease_expires_at", "lease_epoch", "created_at",
                 ],
                 "description": _("What WhatsApp and the broadcasters say. Nobody sets it by hand."),

@@ -43,9 +43,16 @@ class Card:
 
     @property
     def sent_today(self) -> int:
-        """The count of the device's own day: yesterday's stands there until the first send."""
+        return self._today(self.device.usage_day_count)
+
+    @property
+    def first_contacts_today(self) -> int:
+        return self._today(self.device.usage_first_count)
+
+    def _today(self, count: int) -> int:
+        """A count of the device's own day: yesterday's stands there until the first send."""
         today = timezone.now().astimezone(self.device.zone).date()
-        return self.device.usage_day_count if self.device.usage_day == today else 0
+        return count if self.device.usage_day == today else 0
 
     @property
     def next_slot(self) -> datetime | None:

@@ -136,6 +136,7 @@ class Device(models.Model):
         "max_delay_seconds",
         "hourly_limit",
         "daily_limit",
+        "first_contact_limit",
         "warmup_started_on",
         "sends_from",
         "sends_until",
@@ -178,6 +179,11 @@ class Device(models.Model):
         _("messages a day"), null=True, blank=True, default=1000, validators=[MinValueValidator(1)],
         help_text=_("Empty: as many as the pauses allow."),
     )  # fmt: skip
+    first_contact_limit = models.PositiveIntegerField(
+        _("new people a day"), null=True, blank=True, validators=[MinValueValidator(1)],
+        help_text=_("People this device has not talked with yet: WhatsApp watches those. "
+                    "Empty: as many as messages a day."),
+    )  # fmt: skip
     warmup_started_on = models.DateField(
         _("warming up since"), null=True, blank=True,
         help_text=_("A new number starts with 20 messages a day and doubles every third day."),
@@ -195,6 +201,7 @@ class Device(models.Model):
     usage_hour_count = models.PositiveIntegerField(_("sent this hour"), default=0)
     usage_day = models.DateField(null=True, blank=True, editable=False)
     usage_day_count = models.PositiveIntegerField(_("sent today"), default=0)
+    usage_first_count = models.PositiveIntegerField(_("new people today"), default=0, db_default=0)
 
     # Lease: which broadcaster owns the device. Taken and renewed by compare-and-set.
     worker_id = models.CharField(_("broadcaster"), max_length=64, blank=True, db_index=True)

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from broadcasts import pacing
+from broadcasts.acquaintance import known
 from broadcasts.allocation import Allocation
 from broadcasts.enqueueing import enqueue
 from broadcasts.models import BroadcastMessage
@@ -109,12 +109,13 @@ def _advance_chunk(
     by_step: dict[int | None, list[int]] = defaultdict(list)
     stopped: dict[tuple[int, str], list[int]] = defaultdict(list)
     found = {step.pk: step for step in steps}
+    talked = known(pk__in=list(leads))
     for contact in contacts:
         step = found.get(contact.next_step_id or 0)
         if step is None:  # its step was deleted
             by_step[None].append(contact.pk)
             continue
-        message = _message(sequence, step, leads[contact.lead_id], allocation, now)
+        message = _message(sequence, step, leads[contact.lead_id], allocation, now, talked)
         messages.append(message)
         if message.skip_reason:
             stopped[step.pk, message.skip_reason].append(contact.pk)
@@ -158,7 +159,12 @@ def _following(steps: list[SequenceStep], step: SequenceStep | None) -> Sequence
 
 
 def _message(
-    sequence: Sequence, step: SequenceStep, lead: Lead, allocation: Allocation, now: datetime
+    sequence: Sequence,
+    step: SequenceStep,
+    lead: Lead,
+    allocation: Allocation,
+    now: datetime,
+    talked: set[tuple[int, int]],
 ) -> BroadcastMessage:
     message = BroadcastMessage(
         sequence=sequence,
@@ -174,9 +180,10 @@ def _message(
         message.skip_reason = reason
         message.finished_at = now
         return message
-    message.device, expected_at = allocation.place(lead.device_id)
-    message.expires_at = pacing.deadline(
-        pacing.Pace.of(message.device), expected_at, settings.RECOVERY_WINDOW
-    )
+    knows = (lead.pk, lead.device_id) in talked
+    message.device, expected_at = allocation.place(lead.device_id, knows=knows)
+    if (lead.pk, message.device.pk) not in talked:
+        message.priority = BroadcastMessage.Priority.SEQUENCE_FIRST
+    message.expires_at = allocation.deadline(message.device, expected_at, settings.RECOVERY_WINDOW)
     message.body = render(step.message, lead)
     return message

@@ -10,7 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from broadcasts import allocation, pacing
+from broadcasts.models import BroadcastMessage
+from devices.models import Device
 from tests.broadcasts import one_by_one
+from tests.factories import BroadcastMessageFactory, DeviceFactory
 
 ZONES = [
     ZoneInfo(name)
@@ -72,3 +75,55 @@ def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hou
     expected = list(islice(one_by_one.plan(pace, slot, start, 60), 60))
     assert list(islice(allocation.plan(pace, slot, start, 60), 60)) == expected
     assert expected[44] < datetime(2026, 10, 3, 15, 45, tzinfo=UTC) < expected[45]
+
+
+START = datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+def allocation_of(*devices: Device) -> allocation.Allocation:
+    return allocation.Allocation(
+        devices, starts_at=START, priority=BroadcastMessage.Priority.CAMPAIGN
+    )
+
+
+@pytest.mark.django_db
+def test_first_contacts_beyond_the_cap_are_expected_on_the_next_days() -> None:
+    device = DeviceFactory(first_contact_limit=2, timezone="UTC")
+    placed = allocation_of(device)
+
+    times = [placed.place(None)[1] for _ in range(5)]
+
+    assert [moment.day for moment in times] == [23, 23, 24, 24, 25]
+    # Whoever has talked with it does not wait for them.
+    assert placed.place(device.pk, knows=True)[1].day == 23
+    assert placed.place(device.pk)[1].day == 25
+
+
+@pytest.mark.django_db
+def test_first_contacts_that_wait_already_use_up_the_cap_of_their_days() -> None:
+    device = DeviceFactory(first_contact_limit=2, timezone="UTC")
+    for lane in (21, 21, 21, 20, 20):
+        BroadcastMessageFactory(device=device, priority=lane)
+
+    assert allocation_of(device).place(None)[1].day == 24
+
+
+@pytest.mark.django_db
+def test_new_people_go_to_the_device_that_may_write_to_them_first() -> None:
+    capped = DeviceFactory(first_contact_limit=1, timezone="UTC")
+    free = DeviceFactory(timezone="UTC")
+    placed = allocation_of(capped, free)
+
+    chosen = [placed.place(None)[0] for _ in range(6)]
+
+    assert chosen.count(capped) == 1
+
+
+@pytest.mark.django_db
+def test_what_waits_for_the_next_day_s_first_contacts_has_not_expired_by_then() -> None:
+    device = DeviceFactory(first_contact_limit=1, timezone="UTC")
+    placed = allocation_of(device)
+
+    deadlines = [placed.deadline(*placed.place(None), timedelta(hours=3)) for _ in range(3)]
+
+    assert [moment.day for moment in deadlines] == [24, 25, 26]

@@ -31,7 +31,10 @@ def hand_over(
     messages: list[BroadcastMessage], worker_id: str = "worker"
 ) -> list[BroadcastMessage]:
     now = timezone.now()
-    slots = {m.device_id: pacing.Slot(next_send_at=now + timedelta(seconds=9)) for m in messages}
+    slots = {
+        m.device_id: pacing.after_send(pacing.Pace(), pacing.Slot(), now, gap_seconds=9)
+        for m in messages
+    }
     return BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=worker_id)
 
 
@@ -236,3 +239,30 @@ def test_the_claim_reads_its_heads_off_the_index() -> None:
     assert "idx_broadcast_optimize" in plan
     assert "TEMP B-TREE" not in plan
     assert "filesort" not in plan
+
+
+def test_a_hand_over_that_is_repeated_counts_once() -> None:
+    """The commit's answer was lost: the second try finds everything handed over already."""
+    device = DeviceFactory(online=True, usage_hour_count=7)
+    BroadcastMessageFactory(device=device, priority=BroadcastMessage.Priority.CAMPAIGN_FIRST)
+    claimed = claim(device)
+
+    assert hand_over(claimed) == claimed
+    assert hand_over(claimed) == claimed
+
+    device.refresh_from_db()
+    assert device.usage_day == timezone.now().date()
+    counts = device.usage_hour_count, device.usage_day_count, device.usage_first_count
+    assert counts == (1, 1, 1)
+
+
+def test_a_hand_over_goes_on_counting_within_the_hour_and_the_day() -> None:
+    device = DeviceFactory(online=True)
+    for lane in (20, 21, 20):
+        BroadcastMessageFactory(device=device, priority=lane)
+    for _ in range(3):
+        hand_over(claim(device))
+        Device.objects.update(next_send_at=None)
+
+    device.refresh_from_db()
+    assert (device.usage_hour_count, device.usage_day_count, device.usage_first_count) == (3, 3, 1)

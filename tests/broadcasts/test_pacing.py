@@ -13,6 +13,7 @@ from broadcasts.pacing import (
     deadline,
     earliest,
     gap_bounds,
+    may_contact_first,
     random_gap,
 )
 from tests.broadcasts.one_by_one import plan
@@ -152,3 +153,18 @@ def test_a_plan_counts_pauses_caps_and_hours_in() -> None:
     assert [t.astimezone(KL).strftime("%d %H:%M") for t in times] == [
         "23 12:00", "23 12:01", "23 12:02", "24 08:00", "24 08:01",
     ]  # fmt: skip
+
+
+def test_first_contacts_are_counted_for_the_day_and_capped_apart_from_the_rest() -> None:
+    pace = Pace(first_contact_limit=1, zone=KL)
+    slot = after_send(pace, Slot(), NOON, gap_seconds=5)
+    assert may_contact_first(pace, slot, NOON)
+
+    slot = after_send(pace, slot, NOON, gap_seconds=5, first_contact=True)
+
+    assert (slot.usage_first_count, slot.usage_day_count) == (1, 2)
+    assert not may_contact_first(pace, slot, NOON)
+    assert may_contact_first(Pace(zone=KL), slot, NOON)
+    tomorrow = NOON + timedelta(days=1)
+    assert may_contact_first(pace, slot, tomorrow)
+    assert after_send(pace, slot, tomorrow, 5, first_contact=True).usage_first_count == 1

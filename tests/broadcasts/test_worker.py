@@ -352,3 +352,17 @@ def test_a_replaced_connection_can_send_no_more() -> None:
 
     assert isinstance(outcome, Refused)
     assert bubbles("60123456789") == []
+
+
+def test_a_cap_on_first_contacts_holds_back_new_people_and_nobody_else() -> None:
+    device = DeviceFactory(first_contact_limit=2)
+    first, usual = BroadcastMessage.Priority.CAMPAIGN_FIRST, BroadcastMessage.Priority.CAMPAIGN
+    for lane in [first] * 5 + [usual] * 3:
+        BroadcastMessageFactory(device=device, priority=lane)
+
+    run_until(lambda: BroadcastMessage.objects.filter(status="sent").count() >= 5)
+
+    left = BroadcastMessage.objects.filter(status="pending")
+    assert [message.priority for message in left] == [first] * 3
+    device.refresh_from_db()
+    assert (device.usage_first_count, device.usage_day_count) == (2, 5)

@@ -79,7 +79,7 @@ def test_a_due_contact_gets_the_step_and_moves_on() -> None:
     message = BroadcastMessage.objects.get()
     assert (message.recipient_phone, message.status) == (lead.phone, "pending")
     assert message.body == "Hi Siti, one more thing."
-    assert message.priority == BroadcastMessage.Priority.SEQUENCE
+    assert message.priority == BroadcastMessage.Priority.SEQUENCE_FIRST
     contact = SequenceContact.objects.get()
     assert contact.next_step.position == 2
     assert contact.next_due_at > timezone.now() + timedelta(hours=23)
@@ -98,6 +98,17 @@ def test_the_steps_come_in_their_order_to_the_end() -> None:
     contact = SequenceContact.objects.get()
     assert (contact.status, contact.next_step) == ("completed", None)
     assert contact.finished_at is not None
+
+
+def test_a_step_to_somebody_the_device_has_talked_with_is_no_first_contact() -> None:
+    drip(0)
+    device = Device.objects.get()
+    lead = LeadFactory(triggers=["COLDVITAC"], device=device, last_replied_at=timezone.now())
+
+    process()
+
+    message = BroadcastMessage.objects.get(recipient_phone=lead.phone)
+    assert message.priority == BroadcastMessage.Priority.SEQUENCE
 
 
 def test_a_contact_that_another_scheduler_moved_on_gets_no_step_twice() -> None:

@@ -1,0 +1,64 @@
+"""Whom a device has talked with. First contacts are capped, and wait in lanes of their own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q
+
+from broadcasts.models import BroadcastMessage
+from broadcasts.retrying import survive_conflicts
+from leads.models import Lead
+
+Priority = BroadcastMessage.Priority
+
+WAITING = (BroadcastMessage.Status.PENDING, BroadcastMessage.Status.PAUSED)
+FIRST_CONTACT = {
+    Priority.SEQUENCE: Priority.SEQUENCE_FIRST,
+    Priority.CAMPAIGN: Priority.CAMPAIGN_FIRST,
+}
+
+
+def known(**leads: Any) -> set[tuple[int, int]]:
+    """Returns the (lead id, device id) of those who have talked: a message was sent, or the lead
+    has written to the device it stays with. For the leads that these lookups choose."""
+    sent = BroadcastMessage.objects.filter(
+        **{f"lead__{lookup}": value for lookup, value in leads.items()},
+        sent_at__isnull=False,
+        device__isnull=False,
+    )
+    replied = Lead.objects.filter(**leads, last_replied_at__isnull=False, device__isnull=False)
+    pairs = [*sent.order_by().values_list("lead_id", "device_id").distinct()]
+    pairs += replied.order_by().values_list("pk", "device_id")
+    return {(lead_id or 0, device_id or 0) for lead_id, device_id in pairs}
+
+
+def has_talked() -> Q:
+    """Of leads: those who have talked with the device that they stay with."""
+    sent = BroadcastMessage.objects.filter(
+        lead=OuterRef("pk"), device=OuterRef("device"), sent_at__isnull=False
+    )
+    return Q(device__isnull=False) & (Q(last_replied_at__isnull=False) | Q(Exists(sent)))
+
+
+@survive_conflicts
+def met(devices: Mapping[int, int]) -> int:
+    """Writes down that these have talked {lead id: device id}: what else waits between them is no
+    first contact any more. Returns how many messages changed lanes."""
+    waiting = BroadcastMessage.objects.filter(
+        lead__in=sorted(devices), priority__in=FIRST_CONTACT.values(), status__in=WAITING
+    )
+    by_lane: dict[int, list[int]] = defaultdict(list)
+    for pk, lead_id, device_id, lane in waiting.order_by().values_list(
+        "pk", "lead_id", "device_id", "priority"
+    ):
+        if devices[lead_id or 0] == device_id:
+            by_lane[lane].append(pk)
+    changed = 0
+    for usual, first in FIRST_CONTACT.items():
+        if ids := sorted(by_lane[first]):
+            rows = BroadcastMessage.objects.filter(pk__in=ids, priority=first, status__in=WAITING)
+            changed += rows.update(priority=usual)
+    return changed
