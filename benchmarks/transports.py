@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ from devices.transports.simulator import SimulatorSession, SimulatorTransport, W
 if TYPE_CHECKING:
     from devices.models import Device
     from devices.transports.base import Report
+
+
+def _plain(value: Any) -> Any:
+    """A choice as its value: whoever replays knows no Django, nor the models that choices are of."""
+    return value.value if isinstance(value, Enum) else value
 
 
 class Instant(SimulatorTransport):
@@ -55,7 +61,7 @@ class Recording(Instant):
             self._write("BEGIN", None)
             transaction.on_commit(self._committed)
         result = execute(sql, params, many, context)
-        self._write(sql, None if params is None else tuple(params))
+        self._write(sql, None if params is None else tuple(map(_plain, params)))
         return result
 
     def _committed(self) -> None:
