@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -53,7 +53,7 @@ class Leases:
     """The devices of one broadcaster, kept fresh and shared fairly with the others."""
 
     def __init__(
-        self, worker_id: str, *, capacity: int, report: Callable[[int, Event], None]
+        self, worker_id: str, *, capacity: int, report: Callable[[int, int, Event], None]
     ) -> None:
         self.worker_id = worker_id
         self.capacity = capacity
@@ -80,6 +80,21 @@ class Leases:
     def now(self) -> datetime:
         """The database's time, as last heard."""
         return datetime.fromtimestamp(clock() + self._clock_offset, tz=UTC)
+
+    def change_status(
+        self,
+        epochs: Mapping[int, int],
+        status: Device.Status,
+        *,
+        reason: str = "",
+        until: datetime | None = None,
+    ) -> None:
+        """Records what WhatsApp says of the devices {id: epoch} of these leases.
+
+        Only as long as they are ours: who stalled must not silence what another holds by now.
+        """
+        ours = Device.objects.held_by(epochs, self.worker_id)
+        ours.change_status(status, reason=reason, until=until)
 
     def keep(self) -> list[Lease]:
         """Renews what is held, gives up what is another's share, takes what is free.
@@ -134,7 +149,7 @@ class Leases:
         mine = Device.objects.filter(worker_id=self.worker_id)
         over = [pk for pk in mine.unblocked().values_list("pk", flat=True) if self._connected(pk)]
         if over:
-            Device.objects.filter(pk__in=sorted(over)).change_status(Device.Status.ONLINE)
+            self.change_status({pk: self.held[pk].epoch for pk in over}, Device.Status.ONLINE)
         # What got lost just now at every look, older messages once in a while.
         now = time.monotonic()
         all_of_them = now >= self._asked_at + ASK_AGAIN_SECONDS
@@ -202,10 +217,10 @@ class Leases:
 
     def _open(self, device: Device, epoch: int) -> None:
         try:
-            session = transport(device.transport).open(device, self._reporter(device.pk))
+            session = transport(device.transport).open(device, self._reporter(device.pk, epoch))
         except Exception as error:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be opened", device)
-            device.change_status(Device.Status.OFFLINE, reason=str(error)[:255])
+            self.change_status({device.pk: epoch}, Device.Status.OFFLINE, reason=str(error))
             Device.objects.release_leases({device.pk: epoch}, self.worker_id)
             self._avoid_until[device.pk] = time.monotonic() + AVOID_SECONDS
             return
@@ -217,8 +232,8 @@ class Leases:
             slot=pacing.Slot.of(device),
         )
 
-    def _reporter(self, pk: int) -> Callable[[Event], None]:
-        return lambda event: self.report(pk, event)
+    def _reporter(self, pk: int, epoch: int) -> Callable[[Event], None]:
+        return lambda event: self.report(pk, epoch, event)
 
     def give_back(self, ids: list[int]) -> None:
         """Closes these sessions, then lets others have the devices."""

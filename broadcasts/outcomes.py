@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Value, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
@@ -222,11 +222,12 @@ def _record_unknown(results: Sequence[Sent]) -> int:
 def _record_blocked(results: Sequence[Sent]) -> int:
     outcome = results[0].outcome
     assert isinstance(outcome, DeviceBlocked)
-    for result in results:
-        device = Device(pk=result.message.device_id)
-        device.change_status(
-            Device.Status(outcome.state), reason=outcome.message, until=outcome.until
-        )
+    # Of a device that changed hands since then its new session speaks.
+    ours = _mine(results).filter(device=OuterRef("pk"), lease_epoch=OuterRef("lease_epoch"))
+    devices = sorted({r.message.device_id for r in results if r.message.device_id})
+    Device.objects.filter(Exists(ours), pk__in=devices).change_status(
+        Device.Status(outcome.state), reason=outcome.message, until=outcome.until
+    )
     # The attempt does not count: it says nothing about the message.
     return _update(_mine(results), **RELEASED, attempts=F("attempts") - 1)
 

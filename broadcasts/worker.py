@@ -17,19 +17,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from itertools import takewhile
 
 from django.db import InterfaceError, OperationalError, connection
 
-from broadcasts import inbound, outcomes, pacing
+from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
+from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import RELEASED
 from broadcasts.senders import Senders
 from devices.models import Device
-from devices.transports.base import Connected, Event, OutgoingMessage, Refused, Unknown
+from devices.transports.base import Event, OutgoingMessage, Refused, Unknown
 from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
@@ -59,14 +59,13 @@ class Broadcaster:
         self.drain = drain
         self.supervisor = supervisor
         self.stopping = False
-        self._inbox: queue.SimpleQueue[Sent | tuple[int, Event]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Sent | Said] = queue.SimpleQueue()
         self._unrecorded: list[Sent] = []
         # What was given to a transport and has not been recorded yet, by message and claim (one
         # claim serves many devices), whatever became of the device's lease in the meantime.
         self._on_wire: set[tuple[int, str | None]] = set()
-        self._events: list[tuple[int, Event]] = []
-        self._receipts = inbound.Receipts()
         self._leases = Leases(self.id, capacity=capacity, report=self._reported)
+        self._reports = Reports(self._leases)
         self._agenda = Agenda()
         self._turned_at = -math.inf
         self._served = 0
@@ -230,8 +229,8 @@ class Broadcaster:
 
     # What comes back
 
-    def _reported(self, device_id: int, event: Event) -> None:
-        self._inbox.put((device_id, event))
+    def _reported(self, device_id: int, epoch: int, event: Event) -> None:
+        self._inbox.put(Said(device_id, epoch, event))
 
     def _wait(self) -> None:
         """Sleeps until the next turn is worth it; what comes in meanwhile waits for it."""
@@ -263,29 +262,15 @@ class Broadcaster:
                     lease.in_flight = None
                     self._put_down(lease)
             self._unrecorded = []
-        while self._events:
-            self._handle_next_events()
-        self._receipts.record()
-
-    def _handle_next_events(self) -> None:
-        """Acts on the next event, or on as many as connect in a row; drops them once that is
-        written down."""
-        held = self._leases.held
-        connected = list(takewhile(lambda pair: isinstance(pair[1], Connected), self._events))
-        leases = [held[pk] for pk, _ in connected or self._events[:1] if pk in held]
-        if connected:
-            inbound.connected(leases)
-        elif leases:
-            inbound.handle(leases[0], self._events[0][1], self._receipts)
-        for lease in leases:
+        for lease in self._reports.act():
             self._put_down(lease)
-        del self._events[: len(connected) or 1]
+        self._reports.receipts.record()
 
-    def _sort_in(self, item: Sent | tuple[int, Event]) -> None:
+    def _sort_in(self, item: Sent | Said) -> None:
         if isinstance(item, Sent):
             self._unrecorded.append(item)
         else:
-            self._events.append(item)
+            self._reports.add(item)
 
     # Ending
 
@@ -312,7 +297,7 @@ class Broadcaster:
             self._wait()
             self._survive(self._collect)
             self._survive(self._leases.renew_in_time)
-        self._survive(lambda: self._receipts.record(at_once=True))
+        self._survive(lambda: self._reports.receipts.record(at_once=True))
         self._survive(lambda: self._leases.give_back(list(self._leases.held)))
         self._survive(lambda: Worker.objects.retire(self.id))
         self._senders.stop()

@@ -256,13 +256,6 @@ class Device(models.Model):
         expires_at: datetime | None = self.lease_expires_at
         return bool(self.worker_id and expires_at and expires_at > timezone.now())
 
-    def change_status(
-        self, status: Device.Status, *, reason: str = "", until: datetime | None = None
-    ) -> bool:
-        """Records what WhatsApp says of the account; returns whether that is news."""
-        this = Device.objects.filter(pk=self.pk)
-        return bool(this.change_status(status, reason=reason, until=until))
-
 
 class SimulatedSession(models.Model):
     """Which connection a simulated account has now: a newer one replaces the older, as WhatsApp

@@ -236,7 +236,8 @@ def test_a_restriction_ends_by_itself_while_the_connection_lives() -> None:
     device, broadcaster = DeviceFactory(), started()
     turn_until(broadcaster, lambda: Device.objects.get().status == "online")
     until = timezone.now() + timedelta(seconds=0.5)
-    broadcaster._reported(device.pk, Blocked("restricted", "463", until))
+    epoch = broadcaster._leases.held[device.pk].epoch
+    broadcaster._reported(device.pk, epoch, Blocked("restricted", "463", until))
     turn_until(broadcaster, lambda: Device.objects.get().status == "restricted")
     message = BroadcastMessageFactory(device=device)
 

@@ -114,10 +114,33 @@ def test_a_blocked_device_keeps_its_message_and_shows_why() -> None:
     assert message.device.status_reason == "Restricted."
 
 
+def test_a_block_that_is_heard_of_after_the_device_changed_hands_is_not_its_state() -> None:
+    """The answer of one that stalled; its successor's session says by itself how the account is."""
+    message = on_the_wire()
+    Device.objects.filter(pk=message.device_id).update(worker_id="other", lease_epoch=2)
+
+    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+
+    assert (message.status, message.attempts) == ("pending", 0)
+    message.device.refresh_from_db()
+    assert message.device.status == "online"
+
+
+def test_a_block_from_a_claim_that_was_given_up_is_not_the_device_s_state() -> None:
+    message = on_the_wire()
+    BroadcastMessage.objects.update(processing_worker_id="worker/another", lease_epoch=1)
+
+    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+
+    assert message.status == "queued"
+    message.device.refresh_from_db()
+    assert message.device.status == "online"
+
+
 def test_a_device_that_is_logged_out_is_not_brought_back_by_a_dying_connection() -> None:
     message = after(on_the_wire(), DeviceBlocked("401", "Logged out.", "logged_out"))
 
-    assert not message.device.change_status(Device.Status.OFFLINE)
+    assert not Device.objects.all().change_status(Device.Status.OFFLINE)
     message.device.refresh_from_db()
     assert message.device.status == "logged_out"
 
