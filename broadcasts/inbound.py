@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from broadcasts.leases import Lease, Leases
 from broadcasts.outcomes import record_receipts
+from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports.base import (
     Blocked,
@@ -121,6 +122,7 @@ class Reports:
                 logger.error("Device %s: the transport is outdated: %s", device, reason)
 
 
+@survive_conflicts
 def _note_reply(device_id: int, phone: str, body: str) -> None:
     leads = Lead.objects.filter(phone=phone)
     leads.update(last_replied_at=Now())

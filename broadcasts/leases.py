@@ -15,6 +15,7 @@ from django.conf import settings
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import settle_unknown
+from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports import transport
 from devices.transports.base import Event, Session
@@ -81,6 +82,7 @@ class Leases:
         """The database's time, as last heard."""
         return datetime.fromtimestamp(clock() + self._clock_offset, tz=UTC)
 
+    @survive_conflicts
     def change_status(
         self,
         epochs: Mapping[int, int],
@@ -120,7 +122,7 @@ class Leases:
 
     def _renew(self) -> None:
         asked_at = clock()
-        kept = Device.objects.renew_leases(self.epochs, self.worker_id)
+        kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
         database_time = Worker.objects.beat(self.worker_id, devices=len(kept))
         self._clock_offset = database_time.timestamp() - clock()
         self._renewed_at = asked_at
@@ -206,7 +208,7 @@ class Leases:
         return free
 
     def _take(self, ids: list[int]) -> None:
-        taken = Device.objects.take_leases(ids, self.worker_id) if ids else {}
+        taken = survive_conflicts(Device.objects.take_leases)(ids, self.worker_id) if ids else {}
         if not taken:
             return
         # What the former holder had not let go of: back to pending, or unknown.
@@ -221,7 +223,7 @@ class Leases:
         except Exception as error:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be opened", device)
             self.change_status({device.pk: epoch}, Device.Status.OFFLINE, reason=str(error))
-            Device.objects.release_leases({device.pk: epoch}, self.worker_id)
+            self._release({device.pk: epoch})
             self._avoid_until[device.pk] = time.monotonic() + AVOID_SECONDS
             return
         self.held[device.pk] = Lease(
@@ -242,7 +244,10 @@ class Leases:
             return
         for pk in ids:
             self._close(pk)
-        Device.objects.release_leases(epochs, self.worker_id)
+        self._release(epochs)
+
+    def _release(self, epochs: Mapping[int, int]) -> None:
+        survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
 
     def _close(self, pk: int) -> None:
         try:

@@ -225,7 +225,8 @@ def _record_blocked(results: Sequence[Sent]) -> int:
     # Of a device that changed hands since then its new session speaks.
     ours = _mine(results).filter(device=OuterRef("pk"), lease_epoch=OuterRef("lease_epoch"))
     devices = sorted({r.message.device_id for r in results if r.message.device_id})
-    Device.objects.filter(Exists(ours), pk__in=devices).change_status(
+    change_status = Device.objects.filter(Exists(ours), pk__in=devices).change_status
+    survive_conflicts(change_status)(
         Device.Status(outcome.state), reason=outcome.message, until=outcome.until
     )
     # The attempt does not count: it says nothing about the message.

@@ -320,6 +320,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
             heartbeat_at=Now(),
         )
 
+    @survive_conflicts
     def beat(self, worker_id: str, *, devices: int) -> datetime:
         """Says that this broadcaster lives; returns the database's time."""
         if not self.filter(pk=worker_id).update(heartbeat_at=Now(), devices=devices):
@@ -327,6 +328,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         now: datetime = self.filter(pk=worker_id).values_list(Now(), flat=True).get()
         return now
 
+    @survive_conflicts
     def retire(self, worker_id: str) -> None:
         self.filter(pk=worker_id).update(stopped_at=Now(), devices=0)
 
