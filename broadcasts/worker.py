@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
 
 from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
@@ -205,11 +206,10 @@ class Broadcaster:
 
         The claim or the hand-over was committed and its answer lost, so nobody sends these.
         """
-        ours = BroadcastMessage.objects.filter(
-            device_id__in=list(self._leases.held), processing_worker_id__startswith=f"{self.id}/"
-        )
-        forgotten = ours.exclude(pk__in=[pk for pk, _ in self._on_wire])
-        forgotten.move(["processing", "queued"], **RELEASED)
+        ours = Q(processing_worker_id__startswith=f"{self.id}/")
+        here = BroadcastMessage.objects.filter(device_id__in=list(self._leases.held))
+        forgotten = here.exclude(pk__in=[pk for pk, _ in self._on_wire])
+        forgotten.move(["processing", "queued"], guard=ours, **RELEASED)
         self._was_interrupted = False
 
     def _send(self, lease: Lease, message: BroadcastMessage) -> None:

@@ -20,6 +20,7 @@ from broadcasts.inbound import Reports, Said
 from broadcasts.leases import Lease, Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent
+from broadcasts.worker import Broadcaster
 from campaigns.models import Campaign
 from devices.models import Device
 from devices.transports.base import (
@@ -177,6 +178,23 @@ def test_what_leaves_while_the_stuck_are_freed_is_not_released() -> None:
         BroadcastMessage.objects.unstick()
 
     assert row.get().status == "sent"
+
+
+def test_what_another_claims_while_the_forgotten_are_looked_up_stays_claimed() -> None:
+    """It may be on the wire there: released, it would be sent a second time."""
+    broadcaster = Broadcaster()
+    message = claimed()
+    row = BroadcastMessage.objects.filter(pk=message.pk)
+    row.update(processing_worker_id=f"{broadcaster.id}/1")
+    broadcaster._leases.held[message.device.pk] = lease_of(message.device)
+
+    def claim_anew() -> None:
+        row.update(status="queued", processing_worker_id="other/2", lease_epoch=2)
+
+    with just_before("UPDATE broadcast_messages", claim_anew):
+        broadcaster._release_forgotten()
+
+    assert row.get().status == "queued"
 
 
 def test_a_claim_that_was_given_up_neither_releases_nor_skips_the_next_one() -> None:
