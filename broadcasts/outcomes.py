@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
 from broadcasts.models import BroadcastMessage
-from broadcasts.queryset import RELEASED
+from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports.base import (
@@ -65,6 +65,9 @@ def record(results: Sequence[Sent]) -> None:
         recorded += _record_unknown(unknown)
     for blocked in _grouped(by_kind.get(DeviceBlocked, ())):
         recorded += _record_blocked(blocked)
+    if not_sent := by_kind.get(NotSent):
+        logger.info("%d messages did not leave and wait again", len(not_sent))
+        recorded += _update(_mine(not_sent), **NEVER_LEFT)
     if recorded < len(results):
         # Not an error of the moment: somebody released these, or a repeat found them recorded.
         lost = len(results) - recorded
@@ -160,7 +163,7 @@ def settle_unknown(
             case NotSent() if message.error_code == "interrupted":
                 # Nobody holds the session any more that was to send it. What a live session is
                 # unsure of may still be on its way, whatever the record says.
-                settled += _update(row, **RELEASED, error_code="", error_message="")
+                settled += _update(row, **NEVER_LEFT, error_code="", error_message="")
     if settled:
         logger.info("The transports settled %d unknown messages", settled)
     return settled
@@ -229,8 +232,7 @@ def _record_blocked(results: Sequence[Sent]) -> int:
     survive_conflicts(change_status)(
         Device.Status(outcome.state), reason=outcome.message, until=outcome.until
     )
-    # The attempt does not count: it says nothing about the message.
-    return _update(_mine(results), **RELEASED, attempts=F("attempts") - 1)
+    return _update(_mine(results), **NEVER_LEFT)
 
 
 def _mine(results: Sequence[Sent]) -> QuerySet[BroadcastMessage]:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
@@ -27,10 +26,10 @@ from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
-from broadcasts.queryset import RELEASED
+from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.senders import Senders
 from devices.models import Device
-from devices.transports.base import Event, OutgoingMessage, Refused, Unknown
+from devices.transports.base import Event, NotSent, OutgoingMessage, Unknown
 from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,6 @@ IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
-LATE = Refused("lease_lost", "The broadcaster stalled before sending.", timedelta(0))
 
 
 class Broadcaster:
@@ -92,9 +90,6 @@ class Broadcaster:
                 self._survive(self._look_for_the_end)
             self._wait()
         self._finish()
-
-    def _register(self) -> None:
-        Worker.objects.beat(self.id, devices=0)
 
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
@@ -172,8 +167,8 @@ class Broadcaster:
             self._senders.submit(self._send, lease, message)
         self._served += len(handed)
         # Handed over after all, but the answer was lost, and with it the lease: so it never left.
-        kept = set(handed)
-        self._unrecorded += [Sent(message, LATE) for message in messages if message not in kept]
+        lost = set(messages) - set(handed)
+        self._unrecorded += [Sent(message, NotSent()) for message in lost]
 
     def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
         """Lets devices be for a while that had nothing to send; the others are asked again, until
@@ -209,7 +204,8 @@ class Broadcaster:
         ours = Q(processing_worker_id__startswith=f"{self.id}/")
         here = BroadcastMessage.objects.filter(device_id__in=list(self._leases.held))
         forgotten = here.exclude(pk__in=[pk for pk, _ in self._on_wire])
-        forgotten.move(["processing", "queued"], guard=ours, **RELEASED)
+        forgotten.move(["processing"], guard=ours, **RELEASED)
+        forgotten.move(["queued"], guard=ours, **NEVER_LEFT)
         self._was_interrupted = False
 
     def _send(self, lease: Lease, message: BroadcastMessage) -> None:
@@ -217,7 +213,7 @@ class Broadcaster:
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
         if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
-            self._inbox.put(Sent(message, LATE))
+            self._inbox.put(Sent(message, NotSent()))
             return
         outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
         try:

@@ -197,11 +197,10 @@ def test_what_another_claims_while_the_forgotten_are_looked_up_stays_claimed() -
     assert row.get().status == "queued"
 
 
-def test_a_claim_that_was_given_up_neither_releases_nor_skips_the_next_one() -> None:
+def test_a_claim_that_was_given_up_does_not_skip_the_next_one() -> None:
     message = claimed()
     BroadcastMessage.objects.update(processing_worker_id="other/2")
 
-    assert BroadcastMessage.objects.release([message]) == 0
     assert BroadcastMessage.objects.skip([message], "opted_out") == 0
 
     assert BroadcastMessage.objects.get().status == "processing"

@@ -272,7 +272,8 @@ def test_a_sender_thread_whose_lease_is_gone_sends_nothing(
     assert through.wait(20)
 
     assert not wire.begun[message.key].is_set()
-    turn(broadcaster)
+    broadcaster._collect()
+    assert BroadcastMessage.objects.get().attempts == 0, "it counts as the message's trouble"
     broadcaster._finish()
 
 

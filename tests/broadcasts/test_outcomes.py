@@ -94,6 +94,16 @@ def test_the_transport_may_ask_for_a_longer_pause_than_ours() -> None:
     assert message.scheduled_at > timezone.now() + timedelta(minutes=59)
 
 
+def test_what_did_not_leave_for_no_reason_of_its_own_waits_and_was_no_attempt() -> None:
+    """The broadcaster stalled, or its session was closed: that never makes a message fail."""
+    message = on_the_wire(attempts=MAX_ATTEMPTS - 1)
+
+    message = after(message, NotSent())
+
+    assert (message.status, message.attempts) == ("pending", MAX_ATTEMPTS - 1)
+    assert message.scheduled_at < timezone.now()
+
+
 def test_tries_are_bounded() -> None:
     message = on_the_wire(attempts=MAX_ATTEMPTS - 1)
 
@@ -165,6 +175,7 @@ def test_a_late_answer_settles_what_was_declared_unknown() -> None:
         Accepted("3EB0"),
         Refused("bad", "No."),
         Refused("busy", "Later.", timedelta(0)),
+        NotSent(),
         Unknown("timed_out", "?"),
     ],
     ids=lambda outcome: type(outcome).__name__,
@@ -249,6 +260,7 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     session.recall.assert_called_once_with(message.key)
     message.refresh_from_db()
     assert message.status == status
+    assert message.attempts == (0 if status == "pending" else 1), "what never left was no attempt"
 
 
 def test_what_is_still_being_sent_is_not_asked_about() -> None:

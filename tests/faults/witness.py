@@ -26,7 +26,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +114,7 @@ class WitnessSession:
         if remembers(self.device_id):
             with self._gate() as gate:
                 if not self._is_current(gate):
-                    return Refused("replaced", "A newer session took over.", timedelta(0))
+                    return NotSent()  # a newer session took over
                 self._note("send", **sent)
         else:
             self._note("send", **sent)
