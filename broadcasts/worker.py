@@ -133,10 +133,14 @@ class Broadcaster:
     def _send_due(self) -> None:
         if not self._leases.are_safe():
             return
-        due = []
+        due, now = [], self._leases.now()
         for pk in self._agenda.due(clock(), limit=BATCH):
             lease = self._leases.held.get(pk)
-            if lease and lease.connected and lease.in_flight is None:
+            if not lease or not lease.connected or lease.in_flight:
+                continue
+            if pacing.earliest(lease.pace, lease.slot, now) > now:
+                self._put_down(lease)  # closing time has passed since then, in a stall or an outage
+            else:
                 due.append(lease)
         if not due:
             return
