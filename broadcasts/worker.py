@@ -290,13 +290,21 @@ class Broadcaster:
             self.stop()
 
     def _finish(self) -> None:
-        """Waits for what is on the wire, releases the rest, gives the devices back."""
+        """Waits for what is on the wire, gives the devices back.
+
+        Nothing else is claimed then, but what the database took when its answer got lost. What
+        takes longer than STOP_SECONDS is unknown to whoever takes the device next.
+        """
         logger.info("Worker %s stops: finishing what is on the wire", self.id)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and self._on_wire:
-            self._wait()
+            self._senders.grow()  # what was handed over still leaves
+            with suppress(queue.Empty):
+                self._sort_in(self._inbox.get(timeout=TICK_SECONDS))
             self._survive(self._collect)
             self._survive(self._leases.renew_in_time)
+        if self._was_interrupted:
+            self._survive(self._release_forgotten)
         self._survive(lambda: self._reports.receipts.record(at_once=True))
         self._survive(lambda: self._leases.give_back(list(self._leases.held)))
         self._survive(lambda: Worker.objects.retire(self.id))

@@ -315,6 +315,40 @@ def test_a_session_that_does_not_close_does_not_keep_the_broadcaster_from_its_en
     assert not Worker.objects.alive().exists()
 
 
+def test_waiting_for_the_last_answer_takes_no_work(wire: Wire) -> None:
+    """It renews at every look here, so that the looks can be counted."""
+    message, broadcaster, looks = BroadcastMessageFactory(device=DeviceFactory()), started(), []
+    turn_until(broadcaster, wire.begun[message.key].is_set)
+    broadcaster.stop()
+    answer = threading.Timer(1, wire.open[message.key].set)
+
+    def count(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        if "heartbeat_at" in sql and "UPDATE" in sql:
+            looks.append(time.monotonic())
+        return execute(sql, *arguments)
+
+    answer.start()
+    with connection.execute_wrapper(count):
+        broadcaster._finish()
+
+    assert status_of(message) == "sent"
+    assert len(looks) <= (looks[-1] - looks[0]) / worker.TICK_SECONDS + 2
+
+
+def test_a_hand_over_whose_answer_was_lost_at_the_end_is_given_back() -> None:
+    device, broadcaster = DeviceFactory(), started()
+    turn_until(broadcaster, lambda: Device.objects.get().status == "online")
+    message = BroadcastMessageFactory(
+        device=device, status="queued", attempts=1, lease_epoch=1,
+        processing_worker_id=f"{broadcaster.id}/1",
+    )  # fmt: skip
+    interrupt(broadcaster)
+
+    broadcaster._finish()
+
+    assert status_of(message) == "pending"
+
+
 def test_the_supervisor_replaces_the_dead_and_not_those_who_ended_well(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
