@@ -6,15 +6,15 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage, Worker
-from broadcasts.outcomes import settle_unknown
+from broadcasts.outcomes import Sent, settle_unknown
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports import transport
@@ -27,6 +27,7 @@ SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 2.0
 REFRESH_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 60.0
+LATE_SECONDS = 0.05  # between hand-over and send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
 
@@ -97,6 +98,34 @@ class Leases:
         """
         ours = Device.objects.held_by(epochs, self.worker_id)
         ours.change_status(status, reason=reason, until=until)
+
+    def end_sends(self, results: Iterable[Sent]) -> list[Lease]:
+        """Frees the devices that these were sent from; returns their leases.
+
+        A late answer from an earlier lease leaves what the present one is sending alone.
+        """
+        ended = [
+            (lease, sent)
+            for sent in results
+            if (lease := self.held.get(sent.message.device_id or 0))
+            and lease.in_flight is sent.message
+        ]
+        # The pause was counted from the hand-over, but is one between sends: what left late puts
+        # off the next. In memory always; for the next holder where it makes a difference.
+        next_at = {
+            lease.device.pk: lease.slot.next_send_at + timedelta(seconds=sent.late_seconds)
+            for lease, sent in ended
+            if lease.slot.next_send_at
+        }
+        late = [lease for lease, sent in ended if sent.late_seconds > LATE_SECONDS]
+        if late:
+            epochs = {lease.device.pk: lease.epoch for lease in late}
+            ours = Device.objects.held_by(epochs, self.worker_id)
+            survive_conflicts(ours.put_off)({pk: next_at[pk] for pk in epochs})
+        for lease, _ in ended:
+            lease.slot = replace(lease.slot, next_send_at=next_at.get(lease.device.pk))
+            lease.in_flight = None
+        return [lease for lease, _ in ended]
 
     def keep(self) -> list[Lease]:
         """Renews what is held, gives up what is another's share, takes what is free.

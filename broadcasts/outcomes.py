@@ -49,6 +49,7 @@ class Sent:
 
     message: BroadcastMessage
     outcome: Outcome
+    late_seconds: float = 0.0  # between its hand-over and the moment at which it was really sent
 
 
 def record(results: Sequence[Sent]) -> None:

@@ -160,7 +160,7 @@ class Broadcaster:
             slots[lease.device.pk] = pacing.after_send(lease.pace, lease.slot, now, gap)
         handed = BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=self.id)
         # The pause counts from the hand-over, which may have taken a while.
-        took = self._leases.now() - now
+        took, handed_at = self._leases.now() - now, clock()
         for message in handed:
             lease = self._leases.held[message.device_id or 0]
             slot = slots[lease.device.pk]
@@ -168,7 +168,7 @@ class Broadcaster:
             lease.in_flight = message
             self._agenda.drop([lease.device.pk])
             self._on_wire.add((message.pk, message.processing_worker_id))
-            self._senders.submit(self._send, lease, message)
+            self._senders.submit(self._send, lease, message, handed_at)
         self._served += len(handed)
         # Handed over after all, but the answer was lost, and with it the lease: so it never left.
         lost = set(messages) - set(handed)
@@ -212,7 +212,7 @@ class Broadcaster:
         forgotten.move(["queued"], guard=ours, **NEVER_LEFT)
         self._was_interrupted = False
 
-    def _send(self, lease: Lease, message: BroadcastMessage) -> None:
+    def _send(self, lease: Lease, message: BroadcastMessage, handed_at: float) -> None:
         """Runs in a thread of its own."""
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
@@ -220,12 +220,13 @@ class Broadcaster:
             self._inbox.put(Sent(message, NotSent()))
             return
         outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
+        late_seconds = clock() - handed_at
         try:
             outcome = lease.session.send(outgoing)
         except Exception as error:  # whatever it was, it has not said that nothing left
             logger.exception("Message %s: the transport failed", message.pk)
             outcome = Unknown("transport_error", str(error))
-        self._inbox.put(Sent(message, outcome))
+        self._inbox.put(Sent(message, outcome, late_seconds))
 
     # What comes back
 
@@ -253,15 +254,13 @@ class Broadcaster:
             self._sort_in(self._inbox.get())
         if self._unrecorded:
             outcomes.record(self._unrecorded)
+            ended = self._leases.end_sends(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
                 self._on_wire.discard((sent.message.pk, sent.message.processing_worker_id))
-                lease = self._leases.held.get(sent.message.device_id or 0)
-                # A late answer from an earlier lease leaves what this one is sending alone.
-                if lease and lease.in_flight is sent.message:
-                    lease.in_flight = None
-                    self._put_down(lease)
             self._unrecorded = []
+            for lease in ended:
+                self._put_down(lease)
         for lease in self._reports.act():
             self._put_down(lease)
         self._reports.receipts.record()

@@ -85,6 +85,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             worker_id="", lease_expires_at=None, status=_offline_if_online()
         )
 
+    def put_off(self, until: Mapping[int, datetime]) -> int:
+        """Lets these devices {id: moment} send nothing before then; returns how many."""
+        at = Case(*(When(pk=pk, then=Value(until[pk])) for pk in sorted(until)))
+        return self.filter(pk__in=sorted(until)).update(next_send_at=at)
+
     def change_status(
         self, status: Device.Status, *, reason: str = "", until: datetime | None = None
     ) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -69,4 +70,34 @@ def test_closing_time_that_passed_since_a_device_was_put_down_holds() -> None:
 
     assert status_of(message) == "pending"
     assert broadcaster._agenda.next_at() > leases.clock() + 3600, "it comes up again too soon"
+    broadcaster._finish()
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["held", "lost"])
+def test_a_message_that_leaves_late_puts_off_the_next(lost: bool) -> None:
+    """Its sender gets no turn on the processor for half the pause. The pause is one between
+    sends, also for whoever holds the device next; but it is the holder's to say."""
+    device = DeviceFactory(min_delay_seconds=600, max_delay_seconds=600)  # of a thousandth
+    broadcaster, lease = holding(device)
+    message, go_on = BroadcastMessageFactory(device=device), threading.Event()
+    broadcaster._senders.submit(go_on.wait, 20)
+    turn_until(broadcaster, lambda: status_of(message) == "queued")
+    handed_over = Device.objects.get().next_send_at
+    assert handed_over is not None
+    turn_until(broadcaster, lambda: timezone.now() > handed_over - timedelta(seconds=0.3))
+
+    left_at = timezone.now()
+    go_on.set()
+    answer = broadcaster._inbox.get(timeout=20)
+    broadcaster._sort_in(answer)
+    if lost:
+        Device.objects.update(worker_id="other", lease_epoch=2)
+    broadcaster._collect()
+
+    assert status_of(message) == "sent"
+    assert lease.slot.next_send_at is not None
+    # Not to the millisecond: the database's time is known as well as an answer takes.
+    assert lease.slot.next_send_at >= left_at + timedelta(seconds=0.55)
+    stored = Device.objects.get().next_send_at
+    assert stored == (handed_over if lost else lease.slot.next_send_at)
     broadcaster._finish()
