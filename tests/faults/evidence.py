@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from django.db.models.functions import Now
+from django_q.models import Success
 
 from broadcasts.models import BroadcastMessage, Worker
 from devices.models import Device
@@ -43,6 +44,7 @@ class Evidence:
         self.facts |= {
             "campaigns": len(self.world.expected),
             "chunks": f"{len(chunks)}, {sum(not c['won'] for c in chunks)} lost to another",
+            "tasks of qcluster": Success.objects.count(),
             "messages": len(self.messages),
             "by status": ", ".join(f"{count} {name}" for name, count in statuses.most_common()),
             "sends": len(self.sends),

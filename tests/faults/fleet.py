@@ -20,6 +20,7 @@ from tests.faults.trips import Trips, clock
 ROOT = Path(__file__).resolve().parent.parent.parent
 LEASE_SECONDS = 3  # short, so that a takeover takes seconds
 END_SECONDS = 60
+START_SECONDS = 15  # in which a process may not have come so far as to handle SIGTERM
 OBEY_SECONDS = 10  # the kernel's signals are quick, a busy host is not
 END_A_BROADCASTER = "end a broadcaster"
 
@@ -35,9 +36,11 @@ class Place:
     has_wrong_clock: bool = False
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
+    started_at: float = 0.0
     workers: set[int] = field(default_factory=set)  # those of a supervisor, now
     known: set[int] = field(default_factory=set)  # every process that was ever seen here
     is_ending: bool = False  # it was told to
+    is_young: bool = False  # and that soon after it was started
 
     @property
     def pid(self) -> int:
@@ -143,6 +146,7 @@ class Fleet:
     def end_one(self, place: Place) -> None:
         """By SIGTERM, as a deployment does; another is started once it has ended."""
         place.is_ending = True
+        place.is_young = clock() < place.started_at + START_SECONDS
         self._send(place.pid, signal.SIGTERM, to_all=False)
 
     def end(self) -> None:
@@ -184,6 +188,7 @@ class Fleet:
                 stderr=log,
                 start_new_session=True,
             )
+        place.started_at = clock()
         place.known.add(place.pid)
 
     def _look_at(self, place: Place) -> None:
@@ -206,11 +211,12 @@ class Fleet:
 
     def _ended(self, place: Place, code: int) -> None:
         if place.pid not in self.killed:
-            if code != 0 or not place.is_ending:
+            if place.is_ending and code == 0:
+                self.carried_out[END_A_BROADCASTER] += place.sends
+            elif not (place.is_young and code == -signal.SIGTERM):
                 self.died[place.pid] = f"{place.name} (pid {place.pid}) ended with {code}"
-            elif place.sends:
-                self.carried_out[END_A_BROADCASTER] += 1
-        place.process, place.is_ending, place.workers = None, False, set()
+        place.process, place.workers = None, set()
+        place.is_ending = place.is_young = False
         place.start_at = clock() + self.dice.uniform(0, 2)
 
     def _notice_the_tripped(self) -> None:

@@ -20,7 +20,7 @@ from tests.faults.world import World
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = (0.8, 2.8)  # between one fault and the next
+PAUSE_SECONDS = (0.5, 2.2)  # between one fault and the next
 GRACE_SECONDS = 90  # in which what has not come about yet may still do so
 
 

@@ -75,7 +75,8 @@ def _run(options: Options, server: Server, fleet: Fleet, dice: random.Random) ->
 
     world = World(options.devices, options.leads, dice)
     world.create()
-    proxies = [] if options.sqlite else [Proxy(url) for url in server.urls * 2][:3]
+    # One for each process that does not go straight to its node.
+    proxies = [] if options.sqlite else [Proxy(url) for url in (server.urls * 3)[1:3]]
     # On SQLite the database's clock is each process's own: it is for one host, with one clock.
     clocks = None if options.sqlite else Clocks(options.folder)
     _fill(fleet, server, proxies, clocks)
@@ -157,8 +158,8 @@ def _fill(fleet: Fleet, server: Server, proxies: list[Proxy], clocks: Clocks | N
 
     def add(name: str, command: list[str], n: int, *, sends: bool, ahead: int = 0) -> None:
         # The first goes straight to its node, so that not all depends on this process.
-        urls = [proxy.url for proxy in proxies] if n and proxies else server.urls
-        environment = {"DATABASE_URL": urls[n % len(urls)]}
+        url = proxies[n - 1].url if n and proxies else server.urls[0]
+        environment = {"DATABASE_URL": url}
         if clocks and ahead:
             environment |= clocks.environment(name, ahead * SHIFT_SECONDS)
         wrong = bool(clocks and ahead)

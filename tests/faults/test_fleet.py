@@ -159,3 +159,15 @@ def test_who_was_stopped_and_killed_was_active_until_it_was_stopped(
     fleet.kill(pid)
 
     assert fleet.last_active_at(pid) == at < fleet.killed[pid]
+
+
+def test_who_was_told_to_end_before_it_could_listen_has_ended_on_our_order(
+    fleet: Fleet, start: Start
+) -> None:
+    place = start(WAITS)
+
+    fleet.end_one(place)
+
+    assert wait_until(lambda: ended(fleet, place), 20)
+    assert fleet.died == {}
+    assert not fleet.carried_out  # of its own accord it ended nothing
