@@ -12,7 +12,7 @@ from tests.faults.fleet import LEASE_SECONDS
 from tests.faults.world import names_of
 
 # From the broadcaster's last look at its clock to the witness's: a thread's turn on a busy host.
-GAP_TOLERANCE_SECONDS = 0.1
+GAP_TOLERANCE_SECONDS = 0.05
 # What was claimed before the deed is still sent. A process does so only while its leases are fresh
 # (0.6 of their length), and it renewed them before it claimed; the rest is for a busy host.
 MARGIN_SECONDS = 0.6 * LEASE_SECONDS + 0.7
