@@ -21,6 +21,7 @@ from tests.faults.world import World
 T = TypeVar("T")
 
 PAUSE_SECONDS = (0.5, 2.2)  # between one fault and the next
+MOVE_THE_CLOCKS = "move the clocks"
 GRACE_SECONDS = 90  # in which what has not come about yet may still do so
 
 
@@ -81,6 +82,9 @@ class Havoc:
             came_about = self.carried_out if is_late else {}
             left = sorted(self.kinds.keys() - came_about)
             self._deck = self.dice.sample(left, len(left))
+            if MOVE_THE_CLOCKS in left:  # halfway, so that both times are seen of every process
+                self._deck.remove(MOVE_THE_CLOCKS)
+                self._deck.insert(len(left) // 2, MOVE_THE_CLOCKS)
         if self._deck:
             name = self._deck.pop()
             if what := self._try(self.kinds[name]):
@@ -123,7 +127,7 @@ class Havoc:
             orders += [Order(to, hold_seconds=1.5 * LEASE_SECONDS) for to in COMMITS if to]
             slow |= {order.kind: partial(self._order, order) for order in orders}
         if self.clocks and self.clocks.can_be_wrong:
-            kinds["move the clocks"] = self.clocks.move
+            kinds[MOVE_THE_CLOCKS] = self.clocks.move
         if self.server.can_restart:
             kinds["kill the database"] = self.kill_database
         self._that_take_their_time = slow.keys()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import secrets
 import threading
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 # Fixed, not random: all that varies between two sends of a device is then the engine's doing.
 BEFORE_SECONDS = AFTER_SECONDS = 0.06
 WATCH_SECONDS = 0.05
+MOVED_SECONDS = 60  # the process may be stopped between reading two clocks
 
 
 def is_refused(phone: str) -> bool:
@@ -187,7 +189,12 @@ class WitnessTransport:
         return session
 
     def _watch(self) -> None:
+        """Notices that sessions are replaced, and that this host's clock moved."""
+        ahead = math.inf
         while True:
+            if abs(time.time() - clock() - ahead) > MOVED_SECONDS:
+                ahead = time.time() - clock()
+                self.log.note("clock")
             time.sleep(WATCH_SECONDS)
             for session in self._sessions.copy():
                 if session.is_over:
