@@ -17,7 +17,7 @@ from sequences.models import Sequence, SequenceStep
 from tests.faults.trips import clock
 
 STEPS = 3
-SLOW_SHARE, SLOW_SECONDS = 5, 5  # every fifth device waits longer than a lease lasts
+SLOW_SHARE, SLOW_SECONDS = 5, 4  # every fifth device waits longer than a lease lasts
 
 
 @dataclass
@@ -77,7 +77,7 @@ class World:
         sequence = Sequence.objects.create(name="Drip", trigger=trigger)
         SequenceStep.objects.bulk_create(
             SequenceStep(
-                sequence=sequence, position=n, delay_seconds=5 * n, message=f"step-{n} Hi {{name}}"
+                sequence=sequence, position=n, delay_seconds=3 * n, message=f"step-{n} Hi {{name}}"
             )
             for n in range(1, STEPS + 1)
         )
@@ -100,7 +100,7 @@ class World:
     def feed(self) -> None:
         """Sees to it that there is always something to send."""
         waiting = BroadcastMessage.objects.filter(status="pending").count()
-        if waiting < 8 * self.devices and not Campaign.objects.filter(status="scheduled").exists():
+        if waiting < 5 * self.devices and not Campaign.objects.filter(status="scheduled").exists():
             self.launch()
 
     # What operators do. Each returns what was done, or "" when there was nothing to do it to.
