@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
 
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from broadcasts.leases import Lease
+from broadcasts.leases import Lease, Leases
 from broadcasts.outcomes import record_receipts
+from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports.base import (
     Blocked,
@@ -43,38 +46,88 @@ def is_opt_out(text: str) -> bool:
     return _AROUND.sub("", text.strip()).upper() in OPT_OUT_WORDS
 
 
-def connected(leases: Iterable[Lease]) -> None:
-    """Sessions that may send from now on: a broadcaster that starts opens thousands at a time."""
-    ids = []
-    for lease in leases:
-        lease.connected = True
-        ids.append(lease.device.pk)
-    Device.objects.filter(pk__in=sorted(ids)).change_status(Device.Status.ONLINE)
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a session reported, and under which lease it was opened."""
+
+    device_id: int
+    epoch: int
+    event: Event
 
 
-def handle(lease: Lease, event: Event, receipts: Receipts) -> None:
-    """Acts on what a session reported."""
-    device = lease.device
-    match event:
-        case Connected():
-            connected([lease])
-        case Disconnected(reason):
-            lease.connected = False
-            device.change_status(Device.Status.OFFLINE, reason=reason)
-        case Blocked(state, reason, until):
-            lease.connected = lease.connected and state == "restricted"
-            device.change_status(Device.Status(state), reason=reason, until=until)
-        case Outdated(reason):
-            lease.connected = False
-            device.change_status(Device.Status.OFFLINE, reason=reason)
-            logger.error("Device %s: the transport is outdated: %s", device, reason)
-        case Receipt():
-            receipts.add(device.pk, event)
-        case Inbound(phone, body):
-            leads = Lead.objects.filter(phone=phone)
-            leads.update(last_replied_at=Now())
-            if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):
-                logger.info("A lead of device %s opted out by reply", device.pk)
+class Reports:
+    """What sessions have reported, in that order, until it was acted on."""
+
+    def __init__(self, leases: Leases) -> None:
+        self.receipts = Receipts()
+        self._leases = leases
+        self._waiting: list[Said] = []
+
+    def add(self, said: Said) -> None:
+        self._waiting.append(said)
+
+    def act(self) -> Iterator[Lease]:
+        """Acts on what was reported, and drops it once that is written down.
+
+        Yields the leases that were spoken of. A broadcaster that starts opens thousands of
+        sessions at a time, so as many as connect in a row are one statement.
+        """
+        while self._waiting:
+            connected = list(takewhile(lambda each: each.event == Connected(), self._waiting))
+            said = connected or self._waiting[:1]
+            leases = [lease for each in said if (lease := self._lease_of(each))]
+            if connected:
+                self._connect(leases)
+            else:
+                self._handle(said[0], leases)
+            del self._waiting[: len(said)]
+            yield from leases
+
+    def _lease_of(self, said: Said) -> Lease | None:
+        """The lease under which this was said, unless it ended: the device may have been another's
+        since, and have a session that knows nothing of it."""
+        lease = self._leases.held.get(said.device_id)
+        return lease if lease and lease.epoch == said.epoch else None
+
+    def _connect(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            lease.connected = True
+        epochs = {lease.device.pk: lease.epoch for lease in leases}
+        self._leases.change_status(epochs, Device.Status.ONLINE)
+
+    def _handle(self, said: Said, leases: list[Lease]) -> None:
+        match said.event:
+            # Facts, whoever holds the device by now.
+            case Receipt():
+                self.receipts.add(said.device_id, said.event)
+            case Inbound(phone, body):
+                _note_reply(said.device_id, phone, body)
+            case event:
+                for lease in leases:
+                    self._change(lease, event)
+
+    def _change(self, lease: Lease, event: Event) -> None:
+        device, epochs = lease.device, {lease.device.pk: lease.epoch}
+        match event:
+            case Disconnected(reason):
+                lease.connected = False
+                self._leases.change_status(epochs, Device.Status.OFFLINE, reason=reason)
+            case Blocked(state, reason, until):
+                lease.connected = lease.connected and state == "restricted"
+                status = Device.Status(state)
+                self._leases.change_status(epochs, status, reason=reason, until=until)
+            case Outdated(reason):
+                lease.connected = False
+                self._leases.change_status(epochs, Device.Status.OFFLINE, reason=reason)
+                logger.error("Device %s: the transport is outdated: %s", device, reason)
+
+
+@survive_conflicts
+def _note_reply(device_id: int, phone: str, body: str) -> None:
+    leads = Lead.objects.filter(phone=phone)
+    leads.update(last_replied_at=Now())
+    if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):
+        logger.info("A lead of device %s opted out by reply", device_id)
 
 
 class Receipts:

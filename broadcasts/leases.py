@@ -6,15 +6,16 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage, Worker
-from broadcasts.outcomes import settle_unknown
+from broadcasts.outcomes import Sent, settle_unknown
+from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports import transport
 from devices.transports.base import Event, Session
@@ -26,6 +27,7 @@ SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 2.0
 REFRESH_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 60.0
+LATE_SECONDS = 0.05  # between hand-over and send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
 
@@ -53,7 +55,7 @@ class Leases:
     """The devices of one broadcaster, kept fresh and shared fairly with the others."""
 
     def __init__(
-        self, worker_id: str, *, capacity: int, report: Callable[[int, Event], None]
+        self, worker_id: str, *, capacity: int, report: Callable[[int, int, Event], None]
     ) -> None:
         self.worker_id = worker_id
         self.capacity = capacity
@@ -81,6 +83,50 @@ class Leases:
         """The database's time, as last heard."""
         return datetime.fromtimestamp(clock() + self._clock_offset, tz=UTC)
 
+    @survive_conflicts
+    def change_status(
+        self,
+        epochs: Mapping[int, int],
+        status: Device.Status,
+        *,
+        reason: str = "",
+        until: datetime | None = None,
+    ) -> None:
+        """Records what WhatsApp says of the devices {id: epoch} of these leases.
+
+        Only as long as they are ours: who stalled must not silence what another holds by now.
+        """
+        ours = Device.objects.held_by(epochs, self.worker_id)
+        ours.change_status(status, reason=reason, until=until)
+
+    def end_sends(self, results: Iterable[Sent]) -> list[Lease]:
+        """Frees the devices that these were sent from; returns their leases.
+
+        A late answer from an earlier lease leaves what the present one is sending alone.
+        """
+        ended = [
+            (lease, sent)
+            for sent in results
+            if (lease := self.held.get(sent.message.device_id or 0))
+            and lease.in_flight is sent.message
+        ]
+        # The pause was counted from the hand-over, but is one between sends: what left late puts
+        # off the next. In memory always; for the next holder where it makes a difference.
+        next_at = {
+            lease.device.pk: lease.slot.next_send_at + timedelta(seconds=sent.late_seconds)
+            for lease, sent in ended
+            if lease.slot.next_send_at
+        }
+        late = [lease for lease, sent in ended if sent.late_seconds > LATE_SECONDS]
+        if late:
+            epochs = {lease.device.pk: lease.epoch for lease in late}
+            ours = Device.objects.held_by(epochs, self.worker_id)
+            survive_conflicts(ours.put_off)({pk: next_at[pk] for pk in epochs})
+        for lease, _ in ended:
+            lease.slot = replace(lease.slot, next_send_at=next_at.get(lease.device.pk))
+            lease.in_flight = None
+        return [lease for lease, _ in ended]
+
     def keep(self) -> list[Lease]:
         """Renews what is held, gives up what is another's share, takes what is free.
 
@@ -105,7 +151,7 @@ class Leases:
 
     def _renew(self) -> None:
         asked_at = clock()
-        kept = Device.objects.renew_leases(self.epochs, self.worker_id)
+        kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
         database_time = Worker.objects.beat(self.worker_id, devices=len(kept))
         self._clock_offset = database_time.timestamp() - clock()
         self._renewed_at = asked_at
@@ -134,7 +180,7 @@ class Leases:
         mine = Device.objects.filter(worker_id=self.worker_id)
         over = [pk for pk in mine.unblocked().values_list("pk", flat=True) if self._connected(pk)]
         if over:
-            Device.objects.filter(pk__in=sorted(over)).change_status(Device.Status.ONLINE)
+            self.change_status({pk: self.held[pk].epoch for pk in over}, Device.Status.ONLINE)
         # What got lost just now at every look, older messages once in a while.
         now = time.monotonic()
         all_of_them = now >= self._asked_at + ASK_AGAIN_SECONDS
@@ -191,7 +237,7 @@ class Leases:
         return free
 
     def _take(self, ids: list[int]) -> None:
-        taken = Device.objects.take_leases(ids, self.worker_id) if ids else {}
+        taken = survive_conflicts(Device.objects.take_leases)(ids, self.worker_id) if ids else {}
         if not taken:
             return
         # What the former holder had not let go of: back to pending, or unknown.
@@ -202,11 +248,11 @@ class Leases:
 
     def _open(self, device: Device, epoch: int) -> None:
         try:
-            session = transport(device.transport).open(device, self._reporter(device.pk))
+            session = transport(device.transport).open(device, self._reporter(device.pk, epoch))
         except Exception as error:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be opened", device)
-            device.change_status(Device.Status.OFFLINE, reason=str(error)[:255])
-            Device.objects.release_leases({device.pk: epoch}, self.worker_id)
+            self.change_status({device.pk: epoch}, Device.Status.OFFLINE, reason=str(error))
+            self._release({device.pk: epoch})
             self._avoid_until[device.pk] = time.monotonic() + AVOID_SECONDS
             return
         self.held[device.pk] = Lease(
@@ -217,8 +263,8 @@ class Leases:
             slot=pacing.Slot.of(device),
         )
 
-    def _reporter(self, pk: int) -> Callable[[Event], None]:
-        return lambda event: self.report(pk, event)
+    def _reporter(self, pk: int, epoch: int) -> Callable[[Event], None]:
+        return lambda event: self.report(pk, epoch, event)
 
     def give_back(self, ids: list[int]) -> None:
         """Closes these sessions, then lets others have the devices."""
@@ -227,7 +273,10 @@ class Leases:
             return
         for pk in ids:
             self._close(pk)
-        Device.objects.release_leases(epochs, self.worker_id)
+        self._release(epochs)
+
+    def _release(self, epochs: Mapping[int, int]) -> None:
+        survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
 
     def _close(self, pk: int) -> None:
         try:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Value, When
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import acquaintance, claiming
 from broadcasts.models import BroadcastMessage
-from broadcasts.queryset import RELEASED
+from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports.base import (
@@ -49,6 +49,7 @@ class Sent:
 
     message: BroadcastMessage
     outcome: Outcome
+    late_seconds: float = 0.0  # between its hand-over and the moment at which it was really sent
 
 
 def record(results: Sequence[Sent]) -> None:
@@ -65,6 +66,9 @@ def record(results: Sequence[Sent]) -> None:
         recorded += _record_unknown(unknown)
     for blocked in _grouped(by_kind.get(DeviceBlocked, ())):
         recorded += _record_blocked(blocked)
+    if not_sent := by_kind.get(NotSent):
+        logger.info("%d messages did not leave and wait again", len(not_sent))
+        recorded += _update(_mine(not_sent), **NEVER_LEFT)
     if recorded < len(results):
         # Not an error of the moment: somebody released these, or a repeat found them recorded.
         lost = len(results) - recorded
@@ -160,7 +164,7 @@ def settle_unknown(
             case NotSent() if message.error_code == "interrupted":
                 # Nobody holds the session any more that was to send it. What a live session is
                 # unsure of may still be on its way, whatever the record says.
-                settled += _update(row, **RELEASED, error_code="", error_message="")
+                settled += _update(row, **NEVER_LEFT, error_code="", error_message="")
     if settled:
         logger.info("The transports settled %d unknown messages", settled)
     return settled
@@ -231,13 +235,14 @@ def _record_unknown(results: Sequence[Sent]) -> int:
 def _record_blocked(results: Sequence[Sent]) -> int:
     outcome = results[0].outcome
     assert isinstance(outcome, DeviceBlocked)
-    for result in results:
-        device = Device(pk=result.message.device_id)
-        device.change_status(
-            Device.Status(outcome.state), reason=outcome.message, until=outcome.until
-        )
-    # The attempt does not count: it says nothing about the message.
-    return _update(_mine(results), **RELEASED, attempts=F("attempts") - 1)
+    # Of a device that changed hands since then its new session speaks.
+    ours = _mine(results).filter(device=OuterRef("pk"), lease_epoch=OuterRef("lease_epoch"))
+    devices = sorted({r.message.device_id for r in results if r.message.device_id})
+    change_status = Device.objects.filter(Exists(ours), pk__in=devices).change_status
+    survive_conflicts(change_status)(
+        Device.Status(outcome.state), reason=outcome.message, until=outcome.until
+    )
+    return _update(_mine(results), **NEVER_LEFT)
 
 
 def _mine(results: Sequence[Sent]) -> QuerySet[BroadcastMessage]:

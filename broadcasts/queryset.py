@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
 from broadcasts.retrying import survive_conflicts
@@ -39,6 +39,9 @@ RELEASED: dict[str, Any] = {
     "queued_at": None,
     "finished_at": None,
 }
+# What was handed over and never left, for no reason of its own: that attempt says nothing about the
+# message and does not count. (Not below zero, which an unsigned column refuses.)
+NEVER_LEFT = RELEASED | {"attempts": Greatest(F("attempts"), 1) - 1}
 INTERRUPTED: dict[str, Any] = {
     "status": "unknown",
     "finished_at": Now(),
@@ -131,23 +134,16 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         return claiming.hand_over(self.model, messages, slots, at=at, worker_id=worker_id)
 
     @survive_conflicts
-    def release(self, messages: Iterable[BroadcastMessage]) -> int:
-        """Gives claimed messages back that have not left. Returns how many were still claimed."""
-        return self._of_claims(messages).filter(status="processing").update(**RELEASED)
-
-    @survive_conflicts
     def skip(self, messages: Iterable[BroadcastMessage], reason: str) -> int:
         """Leaves out claimed messages whose lead may not be messaged any more."""
-        claimed = self._of_claims(messages).filter(status="processing")
-        return claimed.update(status="skipped", skip_reason=reason, finished_at=Now())
-
-    def _of_claims(self, messages: Iterable[BroadcastMessage]) -> Self:
-        """These rows, as long as they carry the claim under which they were read."""
         messages = list(messages)
-        return self.filter(
+        claimed = self.filter(
             pk__in=sorted(message.pk for message in messages),
+            # As long as they carry the claim under which they were read.
             processing_worker_id__in={message.processing_worker_id for message in messages},
+            status="processing",
         )
+        return claimed.update(status="skipped", skip_reason=reason, finished_at=Now())
 
     # What operators and the clock do
 
@@ -333,6 +329,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
             heartbeat_at=Now(),
         )
 
+    @survive_conflicts
     def beat(self, worker_id: str, *, devices: int) -> datetime:
         """Says that this broadcaster lives; returns the database's time."""
         if not self.filter(pk=worker_id).update(heartbeat_at=Now(), devices=devices):
@@ -340,6 +337,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         now: datetime = self.filter(pk=worker_id).values_list(Now(), flat=True).get()
         return now
 
+    @survive_conflicts
     def retire(self, worker_id: str) -> None:
         self.filter(pk=worker_id).update(stopped_at=Now(), devices=0)
 

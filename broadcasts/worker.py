@@ -16,20 +16,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-from itertools import takewhile
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
 
-from broadcasts import inbound, outcomes, pacing
+from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
+from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
-from broadcasts.queryset import RELEASED
+from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.senders import Senders
 from devices.models import Device
-from devices.transports.base import Connected, Event, OutgoingMessage, Refused, Unknown
+from devices.transports.base import Event, NotSent, OutgoingMessage, Unknown
 from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
-LATE = Refused("lease_lost", "The broadcaster stalled before sending.", timedelta(0))
 
 
 class Broadcaster:
@@ -59,14 +58,13 @@ class Broadcaster:
         self.drain = drain
         self.supervisor = supervisor
         self.stopping = False
-        self._inbox: queue.SimpleQueue[Sent | tuple[int, Event]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Sent | Said] = queue.SimpleQueue()
         self._unrecorded: list[Sent] = []
         # What was given to a transport and has not been recorded yet, by message and claim (one
         # claim serves many devices), whatever became of the device's lease in the meantime.
         self._on_wire: set[tuple[int, str | None]] = set()
-        self._events: list[tuple[int, Event]] = []
-        self._receipts = inbound.Receipts()
         self._leases = Leases(self.id, capacity=capacity, report=self._reported)
+        self._reports = Reports(self._leases)
         self._agenda = Agenda()
         self._turned_at = -math.inf
         self._served = 0
@@ -92,9 +90,6 @@ class Broadcaster:
                 self._survive(self._look_for_the_end)
             self._wait()
         self._finish()
-
-    def _register(self) -> None:
-        Worker.objects.beat(self.id, devices=0)
 
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
@@ -138,10 +133,14 @@ class Broadcaster:
     def _send_due(self) -> None:
         if not self._leases.are_safe():
             return
-        due = []
+        due, now = [], self._leases.now()
         for pk in self._agenda.due(clock(), limit=BATCH):
             lease = self._leases.held.get(pk)
-            if lease and lease.connected and lease.in_flight is None:
+            if not lease or not lease.connected or lease.in_flight:
+                continue
+            if pacing.earliest(lease.pace, lease.slot, now) > now:
+                self._put_down(lease)  # closing time has passed since then, in a stall or an outage
+            else:
                 due.append(lease)
         if not due:
             return
@@ -175,7 +174,7 @@ class Broadcaster:
             )
         handed = BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=self.id)
         # The pause counts from the hand-over, which may have taken a while.
-        took = self._leases.now() - now
+        took, handed_at = self._leases.now() - now, clock()
         for message in handed:
             lease = self._leases.held[message.device_id or 0]
             slot = slots[lease.device.pk]
@@ -183,11 +182,11 @@ class Broadcaster:
             lease.in_flight = message
             self._agenda.drop([lease.device.pk])
             self._on_wire.add((message.pk, message.processing_worker_id))
-            self._senders.submit(self._send, lease, message)
+            self._senders.submit(self._send, lease, message, handed_at)
         self._served += len(handed)
         # Handed over after all, but the answer was lost, and with it the lease: so it never left.
-        kept = set(handed)
-        self._unrecorded += [Sent(message, LATE) for message in messages if message not in kept]
+        lost = set(messages) - set(handed)
+        self._unrecorded += [Sent(message, NotSent()) for message in lost]
 
     def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
         """Lets devices be for a while that had nothing to send; the others are asked again, until
@@ -220,32 +219,33 @@ class Broadcaster:
 
         The claim or the hand-over was committed and its answer lost, so nobody sends these.
         """
-        ours = BroadcastMessage.objects.filter(
-            device_id__in=list(self._leases.held), processing_worker_id__startswith=f"{self.id}/"
-        )
-        forgotten = ours.exclude(pk__in=[pk for pk, _ in self._on_wire])
-        forgotten.move(["processing", "queued"], **RELEASED)
+        ours = Q(processing_worker_id__startswith=f"{self.id}/")
+        here = BroadcastMessage.objects.filter(device_id__in=list(self._leases.held))
+        forgotten = here.exclude(pk__in=[pk for pk, _ in self._on_wire])
+        forgotten.move(["processing"], guard=ours, **RELEASED)
+        forgotten.move(["queued"], guard=ours, **NEVER_LEFT)
         self._was_interrupted = False
 
-    def _send(self, lease: Lease, message: BroadcastMessage) -> None:
+    def _send(self, lease: Lease, message: BroadcastMessage, handed_at: float) -> None:
         """Runs in a thread of its own."""
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
         if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
-            self._inbox.put(Sent(message, LATE))
+            self._inbox.put(Sent(message, NotSent()))
             return
         outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
+        late_seconds = clock() - handed_at
         try:
             outcome = lease.session.send(outgoing)
         except Exception as error:  # whatever it was, it has not said that nothing left
             logger.exception("Message %s: the transport failed", message.pk)
             outcome = Unknown("transport_error", str(error))
-        self._inbox.put(Sent(message, outcome))
+        self._inbox.put(Sent(message, outcome, late_seconds))
 
     # What comes back
 
-    def _reported(self, device_id: int, event: Event) -> None:
-        self._inbox.put((device_id, event))
+    def _reported(self, device_id: int, epoch: int, event: Event) -> None:
+        self._inbox.put(Said(device_id, epoch, event))
 
     def _wait(self) -> None:
         """Sleeps until the next turn is worth it; what comes in meanwhile waits for it."""
@@ -268,38 +268,22 @@ class Broadcaster:
             self._sort_in(self._inbox.get())
         if self._unrecorded:
             outcomes.record(self._unrecorded)
+            ended = self._leases.end_sends(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
                 self._on_wire.discard((sent.message.pk, sent.message.processing_worker_id))
-                lease = self._leases.held.get(sent.message.device_id or 0)
-                # A late answer from an earlier lease leaves what this one is sending alone.
-                if lease and lease.in_flight is sent.message:
-                    lease.in_flight = None
-                    self._put_down(lease)
             self._unrecorded = []
-        while self._events:
-            self._handle_next_events()
-        self._receipts.record()
-
-    def _handle_next_events(self) -> None:
-        """Acts on the next event, or on as many as connect in a row; drops them once that is
-        written down."""
-        held = self._leases.held
-        connected = list(takewhile(lambda pair: isinstance(pair[1], Connected), self._events))
-        leases = [held[pk] for pk, _ in connected or self._events[:1] if pk in held]
-        if connected:
-            inbound.connected(leases)
-        elif leases:
-            inbound.handle(leases[0], self._events[0][1], self._receipts)
-        for lease in leases:
+            for lease in ended:
+                self._put_down(lease)
+        for lease in self._reports.act():
             self._put_down(lease)
-        del self._events[: len(connected) or 1]
+        self._reports.receipts.record()
 
-    def _sort_in(self, item: Sent | tuple[int, Event]) -> None:
+    def _sort_in(self, item: Sent | Said) -> None:
         if isinstance(item, Sent):
             self._unrecorded.append(item)
         else:
-            self._events.append(item)
+            self._reports.add(item)
 
     # Ending
 
@@ -319,14 +303,22 @@ class Broadcaster:
             self.stop()
 
     def _finish(self) -> None:
-        """Waits for what is on the wire, releases the rest, gives the devices back."""
+        """Waits for what is on the wire, gives the devices back.
+
+        Nothing else is claimed then, but what the database took when its answer got lost. What
+        takes longer than STOP_SECONDS is unknown to whoever takes the device next.
+        """
         logger.info("Worker %s stops: finishing what is on the wire", self.id)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and self._on_wire:
-            self._wait()
+            self._senders.grow()  # what was handed over still leaves
+            with suppress(queue.Empty):
+                self._sort_in(self._inbox.get(timeout=TICK_SECONDS))
             self._survive(self._collect)
             self._survive(self._leases.renew_in_time)
-        self._survive(lambda: self._receipts.record(at_once=True))
+        if self._was_interrupted:
+            self._survive(self._release_forgotten)
+        self._survive(lambda: self._reports.receipts.record(at_once=True))
         self._survive(lambda: self._leases.give_back(list(self._leases.held)))
         self._survive(lambda: Worker.objects.retire(self.id))
         self._senders.stop()

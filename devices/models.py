@@ -58,20 +58,20 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.filter(held, worker_id=worker_id)
 
     def take_leases(self, ids: Iterable[int], worker_id: str) -> dict[int, int]:
-        """Leases the free ones of these devices; returns {device id: lease epoch} of those taken.
+        """Leases the free ones of these devices, of which `worker_id` works none yet; returns
+        {device id: lease epoch} of those that are its own now.
 
         One compare-and-set per row, so of two broadcasters that want a device one gets it. The
         epoch grows with every change of hands: it fences whatever the former holder still does.
+        Repeated after a lost answer it returns what the first try took.
         """
         ids = sorted(ids)
-        before = dict(self.filter(pk__in=ids).values_list("pk", "lease_epoch"))
         self.filter(pk__in=ids).free().update(
             worker_id=worker_id,
             lease_epoch=F("lease_epoch") + 1,
             lease_expires_at=Now() + timedelta(seconds=settings.LEASE_SECONDS),
         )
-        mine = self.filter(pk__in=ids, worker_id=worker_id).values_list("pk", "lease_epoch")
-        return {pk: epoch for pk, epoch in mine if epoch != before.get(pk)}
+        return dict(self.filter(pk__in=ids, worker_id=worker_id).values_list("pk", "lease_epoch"))
 
     def renew_leases(self, epochs: Mapping[int, int], worker_id: str) -> set[int]:
         """Extends the leases {device id: epoch} by LEASE_SECONDS; returns the ids still held."""
@@ -84,6 +84,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.held_by(epochs, worker_id).update(
             worker_id="", lease_expires_at=None, status=_offline_if_online()
         )
+
+    def put_off(self, until: Mapping[int, datetime]) -> int:
+        """Lets these devices {id: moment} send nothing before then; returns how many."""
+        at = Case(*(When(pk=pk, then=Value(until[pk])) for pk in sorted(until)))
+        return self.filter(pk__in=sorted(until)).update(next_send_at=at)
 
     def change_status(
         self, status: Device.Status, *, reason: str = "", until: datetime | None = None
@@ -262,13 +267,6 @@ class Device(models.Model):
     def is_leased(self) -> bool:
         expires_at: datetime | None = self.lease_expires_at
         return bool(self.worker_id and expires_at and expires_at > timezone.now())
-
-    def change_status(
-        self, status: Device.Status, *, reason: str = "", until: datetime | None = None
-    ) -> bool:
-        """Records what WhatsApp says of the account; returns whether that is news."""
-        this = Device.objects.filter(pk=self.pk)
-        return bool(this.change_status(status, reason=reason, until=until))
 
 
 class SimulatedSession(models.Model):

@@ -66,7 +66,16 @@ class Unknown:
     provider_message_id: str = ""
 
 
-Outcome = Accepted | Refused | DeviceBlocked | Unknown
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The transport is sure: this message never left, and nothing can still make it leave.
+
+    As the outcome of a send it says that this has nothing to do with the message: the session was
+    closed, or replaced. The message waits, and the attempt does not count.
+    """
+
+
+Outcome = Accepted | Refused | DeviceBlocked | NotSent | Unknown
 
 
 # What a session reports by itself, at any time and from any thread.
@@ -116,11 +125,6 @@ class Inbound:
 
 Event = Connected | Disconnected | Blocked | Outdated | Receipt | Inbound
 Report = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """The transport is sure: this message never left, and nothing can still make it leave."""
 
 
 class Session(Protocol):

@@ -115,10 +115,10 @@ class SimulatorSession:
         if random.random() < world.media_host_down:
             return Refused("media_host_down", "The media server did not answer.", timedelta(0))
         if self._closed:
-            return Refused("closed", "The connection was closed.", timedelta(0))
+            return NotSent()
         provider_message_id = f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}"
         if not self._deliver(message, provider_message_id):
-            return Refused("replaced", "A newer connection took over.", timedelta(0))
+            return NotSent()  # a newer connection took over
         self._answer(message.phone, provider_message_id)
         if way_seconds:
             time.sleep(way_seconds)  # it has arrived, and the sender does not know yet

@@ -208,7 +208,7 @@ def test_a_worker_that_lost_and_retook_its_lease_does_not_hand_over_the_old_clai
 def test_a_message_released_in_the_meantime_is_not_handed_over() -> None:
     message = BroadcastMessageFactory()
     claimed = claim(message.device)
-    BroadcastMessage.objects.release(claimed)
+    assert BroadcastMessage.objects.unstick(older_than=timedelta())["released"] == 1
 
     assert hand_over(claimed) == []
     message.refresh_from_db()

@@ -46,7 +46,7 @@ def test_a_claim_given_back_to_a_cancelled_campaign_is_cancelled() -> None:
     claimed = claim(message)
     message.campaign.cancel()
 
-    assert BroadcastMessage.objects.release(claimed) == 1
+    assert BroadcastMessage.objects.unstick(older_than=timedelta())["released"] == len(claimed) == 1
 
     assert status_after_a_pass(message) == "cancelled"
     assert claim(message) == []

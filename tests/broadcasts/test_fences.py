@@ -15,10 +15,12 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.utils import timezone
 
-from broadcasts import inbound, leases, outcomes, pacing
+from broadcasts import leases, outcomes, pacing
+from broadcasts.inbound import Reports, Said
 from broadcasts.leases import Lease, Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent
+from broadcasts.worker import Broadcaster
 from campaigns.models import Campaign
 from devices.models import Device
 from devices.transports.base import (
@@ -28,7 +30,10 @@ from devices.transports.base import (
     DeviceBlocked,
     Disconnected,
     Event,
+    Inbound,
     Outcome,
+    Outdated,
+    Receipt,
     Refused,
     Unknown,
 )
@@ -62,9 +67,20 @@ def lose_to_another(message: BroadcastMessage) -> None:
     )
 
 
-def lease_of(device: Device) -> Lease:
+def lease_of(device: Device, *, epoch: int = 1) -> Lease:
     pace, slot = pacing.Pace.of(device), pacing.Slot()
-    return Lease(device=device, epoch=1, session=Mock(), pace=pace, slot=slot, connected=True)
+    return Lease(device=device, epoch=epoch, session=Mock(), pace=pace, slot=slot, connected=True)
+
+
+def act_on(*events: Event, of: Lease, held: Lease | None = None) -> None:
+    """What the broadcaster "worker" does when a session of this lease reports these events."""
+    leases = Leases("worker", capacity=1, report=lambda *_: None)
+    leases.held[of.device.pk] = held or of
+    reports = Reports(leases)
+    for event in events:
+        reports.add(Said(of.device.pk, of.epoch, event))
+    list(reports.act())
+    reports.receipts.record()
 
 
 def claimed(**values: object) -> BroadcastMessage:
@@ -164,11 +180,27 @@ def test_what_leaves_while_the_stuck_are_freed_is_not_released() -> None:
     assert row.get().status == "sent"
 
 
-def test_a_claim_that_was_given_up_neither_releases_nor_skips_the_next_one() -> None:
+def test_what_another_claims_while_the_forgotten_are_looked_up_stays_claimed() -> None:
+    """It may be on the wire there: released, it would be sent a second time."""
+    broadcaster = Broadcaster()
+    message = claimed()
+    row = BroadcastMessage.objects.filter(pk=message.pk)
+    row.update(processing_worker_id=f"{broadcaster.id}/1")
+    broadcaster._leases.held[message.device.pk] = lease_of(message.device)
+
+    def claim_anew() -> None:
+        row.update(status="queued", processing_worker_id="other/2", lease_epoch=2)
+
+    with just_before("UPDATE broadcast_messages", claim_anew):
+        broadcaster._release_forgotten()
+
+    assert row.get().status == "queued"
+
+
+def test_a_claim_that_was_given_up_does_not_skip_the_next_one() -> None:
     message = claimed()
     BroadcastMessage.objects.update(processing_worker_id="other/2")
 
-    assert BroadcastMessage.objects.release([message]) == 0
     assert BroadcastMessage.objects.skip([message], "opted_out") == 0
 
     assert BroadcastMessage.objects.get().status == "processing"
@@ -206,10 +238,74 @@ def test_an_outcome_that_is_too_long_is_cut(outcome: Outcome) -> None:
 def test_a_reason_that_is_too_long_is_cut(event: Event) -> None:
     device = DeviceFactory(online=True)
 
-    inbound.handle(lease_of(device), event, inbound.Receipts())
+    act_on(event, of=lease_of(device))
 
     device.refresh_from_db()
     assert device.status_reason == "x" * 255
+
+
+# Who may speak of a device
+
+STATES = [
+    Connected(),
+    Disconnected("the connection died"),
+    Blocked("banned", "401"),
+    Outdated("too old"),
+]
+
+
+@pytest.mark.parametrize("event", STATES, ids=lambda event: type(event).__name__)
+def test_who_lost_a_device_neither_silences_nor_revives_it(event: Event) -> None:
+    """It stalled, and acts on what its session said before it learns that the lease is gone."""
+    status = "offline" if event == Connected() else "online"
+    device = DeviceFactory(online=True, worker_id="other", lease_epoch=2, status=status)
+
+    act_on(event, of=lease_of(device))
+
+    device.refresh_from_db()
+    assert (device.status, device.status_reason) == (status, "")
+
+
+@pytest.mark.parametrize("event", STATES, ids=lambda event: type(event).__name__)
+def test_what_an_earlier_session_said_is_not_the_state_of_the_present_one(event: Event) -> None:
+    """Lost and taken back by the same process, while the first session's word was on its way."""
+    status = "offline" if event == Connected() else "online"
+    device = DeviceFactory(online=True, lease_epoch=2, status=status)
+    now = lease_of(device, epoch=2)
+    now.connected = status == "online"
+
+    act_on(event, of=lease_of(device, epoch=1), held=now)
+
+    device.refresh_from_db()
+    assert (device.status, now.connected) == (status, status == "online")
+
+
+def test_what_people_write_and_read_counts_whoever_holds_the_device_by_now() -> None:
+    device = DeviceFactory(online=True, worker_id="other", lease_epoch=2)
+    message = BroadcastMessageFactory(device=device, status="sent", provider_message_id="3EB0")
+    phone, now = message.recipient_phone, timezone.now()
+
+    act_on(Receipt("3EB0", "read", now), Inbound(phone, "STOP", now), of=lease_of(device))
+
+    message.refresh_from_db()
+    assert message.read_at is not None
+    assert message.lead.opted_out_at is not None
+
+
+def test_a_block_is_not_lifted_for_another_s_session() -> None:
+    """It ends while the holder looks for such, and the device changes hands just then."""
+    over = timezone.now() - timedelta(seconds=1)
+    device = DeviceFactory(online=True, status="restricted", restricted_until=over)
+    held = Leases("worker", capacity=1, report=lambda *_: None)
+    held.held[device.pk] = lease_of(device)
+
+    def lose() -> None:
+        Device.objects.update(worker_id="other", lease_epoch=2)
+
+    with just_before("UPDATE devices SET status", lose):
+        held.keep()
+
+    assert Device.objects.get().status == "restricted"
 
 
 # Restrictions
@@ -221,7 +317,7 @@ def test_no_connection_that_begins_or_ends_lifts_what_whatsapp_has_blocked(state
     until = timezone.now() + timedelta(hours=24)
 
     for event in (Blocked(state, "463", until), Disconnected("blip"), Connected()):
-        inbound.handle(lease_of(device), event, inbound.Receipts())
+        act_on(event, of=lease_of(device))
 
     device.refresh_from_db()
     assert (device.status, device.restricted_until) == (state, until)
@@ -232,25 +328,26 @@ def test_a_longer_restriction_replaces_a_shorter_one() -> None:
 
     for hours in (1, 24):
         until = now + timedelta(hours=hours)
-        inbound.handle(lease_of(device), Blocked("restricted", "463", until), inbound.Receipts())
+        act_on(Blocked("restricted", "463", until), of=lease_of(device))
 
     device.refresh_from_db()
     assert device.restricted_until == now + timedelta(hours=24)
 
 
 def test_a_block_that_is_over_lets_the_device_come_back() -> None:
-    device = DeviceFactory(status="banned", restricted_until=timezone.now() - timedelta(seconds=1))
+    over = timezone.now() - timedelta(seconds=1)
+    device = DeviceFactory(online=True, status="banned", restricted_until=over)
     assert Device.objects.usable().get() == device
 
-    inbound.handle(lease_of(device), Connected(), inbound.Receipts())
+    act_on(Connected(), of=lease_of(device))
 
     assert Device.objects.get().status == "online"
 
 
 def test_a_ban_without_an_end_has_none() -> None:
-    device = DeviceFactory(status="banned")
+    device = DeviceFactory(online=True, status="banned")
 
-    inbound.handle(lease_of(device), Connected(), inbound.Receipts())
+    act_on(Connected(), of=lease_of(device))
 
     assert Device.objects.get().status == "banned"
     assert not Device.objects.usable().exists()

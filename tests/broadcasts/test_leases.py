@@ -212,7 +212,8 @@ def test_a_sender_thread_whose_lease_is_gone_sends_nothing(
     assert through.wait(20)
 
     assert not wire.begun[message.key].is_set()
-    turn(broadcaster)
+    broadcaster._collect()
+    assert BroadcastMessage.objects.get().attempts == 0, "it counts as the message's trouble"
     broadcaster._finish()
 
 
@@ -236,7 +237,8 @@ def test_a_restriction_ends_by_itself_while_the_connection_lives() -> None:
     device, broadcaster = DeviceFactory(), started()
     turn_until(broadcaster, lambda: Device.objects.get().status == "online")
     until = timezone.now() + timedelta(seconds=0.5)
-    broadcaster._reported(device.pk, Blocked("restricted", "463", until))
+    epoch = broadcaster._leases.held[device.pk].epoch
+    broadcaster._reported(device.pk, epoch, Blocked("restricted", "463", until))
     turn_until(broadcaster, lambda: Device.objects.get().status == "restricted")
     message = BroadcastMessageFactory(device=device)
 
@@ -311,6 +313,40 @@ def test_a_session_that_does_not_close_does_not_keep_the_broadcaster_from_its_en
     assert [status_of(message) for message in messages] == ["sent"] * 2
     assert not Device.objects.leased().exists()
     assert not Worker.objects.alive().exists()
+
+
+def test_waiting_for_the_last_answer_takes_no_work(wire: Wire) -> None:
+    """It renews at every look here, so that the looks can be counted."""
+    message, broadcaster, looks = BroadcastMessageFactory(device=DeviceFactory()), started(), []
+    turn_until(broadcaster, wire.begun[message.key].is_set)
+    broadcaster.stop()
+    answer = threading.Timer(1, wire.open[message.key].set)
+
+    def count(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        if "heartbeat_at" in sql and "UPDATE" in sql:
+            looks.append(time.monotonic())
+        return execute(sql, *arguments)
+
+    answer.start()
+    with connection.execute_wrapper(count):
+        broadcaster._finish()
+
+    assert status_of(message) == "sent"
+    assert len(looks) <= (looks[-1] - looks[0]) / worker.TICK_SECONDS + 2
+
+
+def test_a_hand_over_whose_answer_was_lost_at_the_end_is_given_back() -> None:
+    device, broadcaster = DeviceFactory(), started()
+    turn_until(broadcaster, lambda: Device.objects.get().status == "online")
+    message = BroadcastMessageFactory(
+        device=device, status="queued", attempts=1, lease_epoch=1,
+        processing_worker_id=f"{broadcaster.id}/1",
+    )  # fmt: skip
+    interrupt(broadcaster)
+
+    broadcaster._finish()
+
+    assert status_of(message) == "pending"
 
 
 def test_the_supervisor_replaces_the_dead_and_not_those_who_ended_well(

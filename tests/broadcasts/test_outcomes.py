@@ -94,6 +94,16 @@ def test_the_transport_may_ask_for_a_longer_pause_than_ours() -> None:
     assert message.scheduled_at > timezone.now() + timedelta(minutes=59)
 
 
+def test_what_did_not_leave_for_no_reason_of_its_own_waits_and_was_no_attempt() -> None:
+    """The broadcaster stalled, or its session was closed: that never makes a message fail."""
+    message = on_the_wire(attempts=MAX_ATTEMPTS - 1)
+
+    message = after(message, NotSent())
+
+    assert (message.status, message.attempts) == ("pending", MAX_ATTEMPTS - 1)
+    assert message.scheduled_at < timezone.now()
+
+
 def test_tries_are_bounded() -> None:
     message = on_the_wire(attempts=MAX_ATTEMPTS - 1)
 
@@ -114,10 +124,33 @@ def test_a_blocked_device_keeps_its_message_and_shows_why() -> None:
     assert message.device.status_reason == "Restricted."
 
 
+def test_a_block_that_is_heard_of_after_the_device_changed_hands_is_not_its_state() -> None:
+    """The answer of one that stalled; its successor's session says by itself how the account is."""
+    message = on_the_wire()
+    Device.objects.filter(pk=message.device_id).update(worker_id="other", lease_epoch=2)
+
+    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+
+    assert (message.status, message.attempts) == ("pending", 0)
+    message.device.refresh_from_db()
+    assert message.device.status == "online"
+
+
+def test_a_block_from_a_claim_that_was_given_up_is_not_the_device_s_state() -> None:
+    message = on_the_wire()
+    BroadcastMessage.objects.update(processing_worker_id="worker/another", lease_epoch=1)
+
+    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+
+    assert message.status == "queued"
+    message.device.refresh_from_db()
+    assert message.device.status == "online"
+
+
 def test_a_device_that_is_logged_out_is_not_brought_back_by_a_dying_connection() -> None:
     message = after(on_the_wire(), DeviceBlocked("401", "Logged out.", "logged_out"))
 
-    assert not message.device.change_status(Device.Status.OFFLINE)
+    assert not Device.objects.all().change_status(Device.Status.OFFLINE)
     message.device.refresh_from_db()
     assert message.device.status == "logged_out"
 
@@ -142,6 +175,7 @@ def test_a_late_answer_settles_what_was_declared_unknown() -> None:
         Accepted("3EB0"),
         Refused("bad", "No."),
         Refused("busy", "Later.", timedelta(0)),
+        NotSent(),
         Unknown("timed_out", "?"),
     ],
     ids=lambda outcome: type(outcome).__name__,
@@ -226,6 +260,7 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     session.recall.assert_called_once_with(message.key)
     message.refresh_from_db()
     assert message.status == status
+    assert message.attempts == (0 if status == "pending" else 1), "what never left was no attempt"
 
 
 def test_what_is_still_being_sent_is_not_asked_about() -> None:

@@ -301,7 +301,8 @@ def test_a_hand_over_whose_answer_was_lost_is_given_back_not_forgotten(
 
     drain()
 
-    assert campaign.messages.get().status == "sent"
+    message = campaign.messages.get()
+    assert (message.status, message.attempts) == ("sent", 1)
     assert len(bubbles(lead.phone)) == 1
 
 
@@ -339,7 +340,7 @@ def test_a_device_whose_session_does_not_open_does_not_end_the_others(
 
 def test_a_replaced_connection_can_send_no_more() -> None:
     """What lets the transport say for certain that a message never left."""
-    from devices.transports.base import OutgoingMessage, Refused
+    from devices.transports.base import NotSent, OutgoingMessage
 
     device = DeviceFactory()
     older = transport("simulator").open(device, lambda event: None)
@@ -350,7 +351,7 @@ def test_a_replaced_connection_can_send_no_more() -> None:
         older.close()
         newer.close()
 
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, NotSent)
     assert bubbles("60123456789") == []
 
 

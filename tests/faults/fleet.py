@@ -8,12 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+from tests.faults.trips import Trips, clock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STOP_SECONDS = 60
+LEASE_SECONDS = 3  # short, so that a takeover takes seconds
+END_SECONDS = 60
+START_SECONDS = 15  # in which a process may not have come so far as to handle SIGTERM
+OBEY_SECONDS = 10  # the kernel's signals are quick, a busy host is not
+END_A_BROADCASTER = "end a broadcaster"
 
 
 @dataclass
@@ -24,9 +33,14 @@ class Place:
     command: list[str]
     environment: dict[str, str]
     sends: bool  # a broadcaster, not a scheduler
+    has_wrong_clock: bool = False
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
-    known: set[int] = field(default_factory=set)  # its workers seen so far
+    started_at: float = 0.0
+    workers: set[int] = field(default_factory=set)  # those of a supervisor, now
+    known: set[int] = field(default_factory=set)  # every process that was ever seen here
+    is_ending: bool = False  # it was told to
+    is_young: bool = False  # and that soon after it was started
 
     @property
     def pid(self) -> int:
@@ -34,35 +48,58 @@ class Place:
         return self.process.pid
 
 
+class Stop(NamedTuple):
+    pid: int
+    at: float
+    until: float
+
+
 class Fleet:
-    """Keeps every place filled, and knows which deaths were ordered."""
+    """Keeps every place filled, and knows which deaths were ordered. All times are by clock()."""
 
-    def __init__(self, folder: Path, dice: random.Random) -> None:
-        self.folder, self.dice = folder, dice
+    def __init__(
+        self, folder: Path, dice: random.Random, *, end_seconds: float = END_SECONDS
+    ) -> None:
+        self.folder, self.dice, self.end_seconds = folder, dice, end_seconds
+        self.trips = Trips(folder)
         self.places: list[Place] = []
-        self.killed: set[int] = set()  # by us, or by themselves on our order
-        self.stopped: dict[int, float] = {}  # pid: when it is to go on
-        self.died: dict[int, str] = {}  # without anybody's order: pid, and how
+        self.killed: dict[int, float] = {}  # by us, or by themselves on our order: pid, and when
+        self.stopped: dict[int, Stop] = {}  # now, with when they are to go on
+        self.stops: list[Stop] = []  # those that are over
+        self.died: dict[int, str] = {}  # without anybody's order, or not on it: pid, and how
+        self.carried_out: Counter[str] = Counter()  # of the orders that take their time
 
-    def add(self, name: str, command: list[str], environment: dict[str, str], sends: bool) -> None:
-        self.places.append(Place(name, command, environment, sends))
+    def add(self, place: Place) -> None:
+        place.environment["PLACE"] = place.name
+        self.places.append(place)
 
     def keep(self) -> None:
         """Starts what is missing, wakes what has been stopped for long enough."""
-        now = time.monotonic()
-        for pid, wake_at in list(self.stopped.items()):
-            if now >= wake_at:
+        now = clock()
+        for pid, stop in list(self.stopped.items()):
+            if now >= stop.until:
                 self.wake(pid)
-        self._notice_the_tripped()
         for place in self.places:
-            if place.process and place.process.poll() is not None:
-                self._ended(place, place.process.returncode)
+            self._look_at(place)
             if place.process is None and now >= place.start_at:
                 self._start(place)
-            elif place.process:
-                place.known.update(children(place.pid))
+        self._notice_the_tripped()
 
-    def workers(self) -> list[int]:
+    def was_disturbed(self, pid: int, since: float, until: float) -> bool:
+        """Whether this process was stopped or killed then, for however short a part of it."""
+        stops = [*self.stops, *self.stopped.values()]
+        killed_at = self.killed.get(pid, -1.0)
+        return since <= killed_at <= until or any(
+            stop.pid == pid and stop.at <= until and stop.until >= since for stop in stops
+        )
+
+    def last_active_at(self, killed: int) -> float:
+        """Since then it did nothing any more: it was killed, or stopped until it was."""
+        killed_at = self.killed[killed]
+        ends = [stop.at for stop in self.stops if stop.pid == killed and stop.until >= killed_at]
+        return min([killed_at, *ends])
+
+    def senders(self) -> list[int]:
         """The processes that send, and may be killed or stopped now."""
         found: list[int] = []
         for place in self.places:
@@ -74,47 +111,72 @@ class Fleet:
         return [p.pid for p in self.places if p.process and p.sends and children(p.pid)]
 
     def schedulers(self) -> list[int]:
-        return [p.pid for p in self.places if p.process and not p.sends]
+        found = [p.pid for p in self.places if p.process and not p.sends]
+        return [pid for pid in found if pid not in self.stopped]
 
-    def kill(self, pid: int) -> None:
-        self.killed.add(pid)
-        self.stopped.pop(pid, None)
-        send(pid, signal.SIGKILL)
+    def kill(self, pid: int) -> bool:
+        """Returns whether it lived, and is dead now."""
+        if not alive(pid):
+            return False
+        self.killed[pid] = clock()
+        if stop := self.stopped.pop(pid, None):
+            self.stops.append(stop._replace(until=clock()))
+        self._send(pid, signal.SIGKILL)
+        return wait_until(lambda: not alive(pid))
 
-    def stop(self, pid: int, seconds: float) -> None:
-        self.stopped[pid] = time.monotonic() + seconds
-        send(pid, signal.SIGSTOP)
+    def stop(self, pid: int, seconds: float) -> bool:
+        """Returns whether it stands still now."""
+        if not alive(pid):
+            return False
+        self._send(pid, signal.SIGSTOP)
+        stands = wait_until(lambda: (stat := _stat(str(pid))) is not None and stat[0] == "T")
+        if stands:
+            self.stopped[pid] = Stop(pid, clock(), clock() + seconds)
+        return stands
 
     def wake(self, pid: int) -> None:
-        self.stopped.pop(pid, None)
-        send(pid, signal.SIGCONT)
+        stop = self.stopped.pop(pid)
+        self._send(pid, signal.SIGCONT)
+        self.stops.append(stop._replace(until=clock()))
+
+    def wake_all(self) -> None:
+        for pid in list(self.stopped):
+            self.wake(pid)
+
+    def end_one(self, place: Place) -> None:
+        """By SIGTERM, as a deployment does; another is started once it has ended."""
+        place.is_ending = True
+        place.is_young = clock() < place.started_at + START_SECONDS
+        self._send(place.pid, signal.SIGTERM, to_all=False)
 
     def end(self) -> None:
         """Ends every process in good order: nothing of this may leave a message open."""
-        for pid in list(self.stopped):
-            self.wake(pid)
+        self._notice_the_tripped()
+        self.wake_all()
         running = [place for place in self.places if place.process]
         for place in running:
-            send(place.pid, signal.SIGTERM)
+            self.end_one(place)
         for place in running:
             assert place.process
+            pid = place.pid
             try:
-                place.process.wait(STOP_SECONDS)
+                place.process.wait(self.end_seconds)
             except subprocess.TimeoutExpired:
-                self.died[place.pid] = f"{place.name} did not end on SIGTERM"
-                self.kill(place.pid)
-        self._notice_the_tripped()
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(alive(pid) for place in self.places for pid in place.known):
-            assert time.monotonic() < deadline, "workers outlive their supervisors"
-            time.sleep(0.1)
+                self.died[pid] = f"{place.name} (pid {pid}) did not end on SIGTERM"
+                self.kill(pid)
+            self._look_at(place)
+        left = [(place, pid) for place in self.places for pid in place.known]
+        wait_until(lambda: not any(alive(pid) for _, pid in left), self.end_seconds)
+        for place, pid in left:
+            if alive(pid):
+                self.died[pid] = f"a worker of {place.name} (pid {pid}) outlives its supervisor"
 
     def kill_all(self) -> None:
         """When the run itself failed: leaves no process behind."""
         for place in self.places:
-            for pid in [*place.known, *([place.pid] if place.process else [])]:
+            for pid in place.known:
                 if alive(pid):
-                    send(pid, signal.SIGKILL)
+                    self._send(pid, signal.SIGKILL)
 
     def _start(self, place: Place) -> None:
         with (self.folder / f"{place.name}.log").open("ab") as log:
@@ -126,29 +188,60 @@ class Fleet:
                 stderr=log,
                 start_new_session=True,
             )
-        if place.sends:
-            place.known.add(place.pid)
+        place.started_at = clock()
+        place.known.add(place.pid)
+
+    def _look_at(self, place: Place) -> None:
+        """Whoever is not there any more must have been ended by us."""
+        if not place.process:
+            return
+        code = place.process.poll()
+        workers = set(children(place.pid)) if place.sends and code is None else set()
+        gone = place.workers - workers
+        place.workers = workers
+        place.known |= workers
+        if code is None and not gone:
+            return
+        self._notice_the_tripped()
+        if code is not None:
+            self._ended(place, code)
+        elif not place.is_ending:
+            for pid in gone - self.killed.keys():
+                self.died[pid] = f"a worker of {place.name} (pid {pid}) ended by itself"
 
     def _ended(self, place: Place, code: int) -> None:
-        if place.pid not in self.killed and code != 0:
-            self.died[place.pid] = f"{place.name} (pid {place.pid}) ended with {code}"
-        place.process = None
-        place.start_at = time.monotonic() + self.dice.uniform(0, 2)
+        if place.pid not in self.killed:
+            if place.is_ending and code == 0:
+                self.carried_out[END_A_BROADCASTER] += place.sends
+            elif not (place.is_young and code == -signal.SIGTERM):
+                self.died[place.pid] = f"{place.name} (pid {place.pid}) ended with {code}"
+        place.process, place.workers = None, set()
+        place.is_ending = place.is_young = False
+        place.start_at = clock() + self.dice.uniform(0, 2)
 
     def _notice_the_tripped(self) -> None:
         """Takes over those that killed or stopped themselves where the driver told them to."""
-        for order in self.folder.glob("[ks]*-*.[0-9]*"):
-            verb, pid = order.name.split("-")[0], int(order.suffix[1:])
-            if verb == "kill":
-                self.killed.add(pid)
-            elif verb == "stop" and pid not in self.stopped:
-                self.stopped[pid] = time.monotonic() + float(order.read_text() or 5)
-            order.rename(order.with_name(f"done.{order.name}"))
+        for taken in self.trips.taken():
+            self.carried_out[taken.kind] += 1
+            if taken.kind.startswith("kill"):
+                self.killed[taken.pid] = taken.at
+            elif taken.pid not in self.killed:
+                self.stopped[taken.pid] = Stop(taken.pid, taken.at, taken.at + taken.seconds)
+
+    def _send(self, pid: int, number: signal.Signals, *, to_all: bool = True) -> None:
+        """A scheduler has processes of its own, which cannot do without it: they go with it."""
+        is_scheduler = any(p.process and p.pid == pid and not p.sends for p in self.places)
+        with suppress(ProcessLookupError):
+            (os.killpg if is_scheduler and to_all else os.kill)(pid, number)
 
 
-def send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+def wait_until(happened: Callable[[], bool], seconds: float = OBEY_SECONDS) -> bool:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _stat(pid: str) -> tuple[str, int] | None:

@@ -7,137 +7,168 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from django.db import Error, connection
 
-from tests.faults.fleet import Fleet
-from tests.faults.proxy import Order, Proxy
+from tests.faults.clocks import Clocks
+from tests.faults.fleet import END_A_BROADCASTER, LEASE_SECONDS, Fleet
+from tests.faults.proxy import COMMITS, Order, Proxy
 from tests.faults.server import ForeignServer, Server, run
 from tests.faults.world import World
 
 T = TypeVar("T")
 
-LEASE_SECONDS = 3
-PAUSE_SECONDS = (0.8, 2.8)  # between one fault and the next
+PAUSE_SECONDS = (0.5, 2.2)  # between one fault and the next
+MOVE_THE_CLOCKS = "move the clocks"
+GRACE_SECONDS = 90  # in which what has not come about yet may still do so
 
 
 class Havoc:
     """Breaks one thing after the other. Every kind comes up once before one comes up again."""
 
     def __init__(
-        self, fleet: Fleet, world: World, server: Server, proxies: list[Proxy], dice: random.Random
+        self,
+        fleet: Fleet,
+        world: World,
+        server: Server,
+        proxies: list[Proxy],
+        clocks: Clocks | None,
+        dice: random.Random,
     ) -> None:
         self.fleet, self.world, self.server = fleet, world, server
-        self.proxies, self.dice = proxies, dice
-        self.done: Counter[str] = Counter()
+        self.proxies, self.clocks, self.dice = proxies, clocks, dice
+        self.kinds = self._kinds()
+        self._done: Counter[str] = Counter()
         self._deck: list[str] = []
 
+    @property
+    def ordered(self) -> set[str]:
+        """What a run has to bring about."""
+        return {*self.kinds, *(name for _, name, _ in self._node_events(0))}
+
+    @property
+    def carried_out(self) -> Counter[str]:
+        """What came about, and how often: seen, not merely ordered."""
+        late = (proxy.carried_out for proxy in self.proxies)
+        return sum(late, self._done + self.fleet.carried_out)
+
     def rage(self, seconds: float) -> None:
-        """Goes on for so long; returns with everything that was stopped still stopped."""
-        kinds = self.kinds()
+        """Goes on for so long, or until everything has come about at least once; returns with
+        everything that was stopped still stopped."""
         ends_at = time.monotonic() + seconds
         node_events = self._node_events(seconds)
         next_at, fed_at = time.monotonic() + 4, 0.0  # the first processes need to start
-        while (now := time.monotonic()) < ends_at:
+        while (now := time.monotonic()) < ends_at or self._may_go_on(now - ends_at):
             self.fleet.keep()
             if now >= fed_at + 2:
                 fed_at = now
                 self._try(self.world.feed)
             if node_events and now >= node_events[0][0]:
                 _, name, command = node_events.pop(0)
-                self._note(name, "")
                 run(command)
+                self._note(name, "", is_done=True)
             elif now >= next_at:
-                self._deck = self._deck or self.dice.sample(sorted(kinds), len(kinds))
-                name = self._deck.pop()
-                if what := self._try(kinds[name]):
-                    self._note(name, what)
+                self._break_something(is_late=now > ends_at)
                 next_at = time.monotonic() + self.dice.uniform(*PAUSE_SECONDS)
             time.sleep(0.05)
 
-    def kinds(self) -> dict[str, Callable[[], str]]:
+    def _may_go_on(self, late_seconds: float) -> bool:
+        return late_seconds < GRACE_SECONDS and not self.ordered <= self.carried_out.keys()
+
+    def _break_something(self, *, is_late: bool) -> None:
+        if not self._deck:
+            came_about = self.carried_out if is_late else {}
+            left = sorted(self.kinds.keys() - came_about)
+            self._deck = self.dice.sample(left, len(left))
+            if MOVE_THE_CLOCKS in left:  # halfway, so that both times are seen of every process
+                self._deck.remove(MOVE_THE_CLOCKS)
+                self._deck.insert(len(left) // 2, MOVE_THE_CLOCKS)
+        if self._deck:
+            name = self._deck.pop()
+            if what := self._try(self.kinds[name]):
+                self._note(name, what, is_done=name not in self._that_take_their_time)
+            elif not self.carried_out[name]:
+                self._deck.insert(0, name)  # there was nothing to do it to: again later
+
+    def _kinds(self) -> dict[str, Callable[[], str]]:
         """Returns what can be broken on this database, by name."""
+        fleet = self.fleet
         kinds: dict[str, Callable[[], str]] = {
-            "kill a worker": self.kill_worker,
-            "kill before the send": lambda: self.trip("kill", "entry"),
-            "kill after the send": lambda: self.trip("kill", "appended"),
-            "kill a supervisor": self.kill_supervisor,
-            "kill a scheduler": self.kill_scheduler,
-            "end a broadcaster": self.end_broadcaster,
+            "kill a worker": partial(self._kill_one, fleet.senders),
+            "kill a supervisor": partial(self._kill_one, fleet.supervisors),
+            "kill a scheduler": partial(self._kill_one, fleet.schedulers),
             "pause": self.world.pause,
             "resume": self.world.resume,
             "cancel": self.world.cancel,
             "pause the sequence": self.world.pause_sequence,
             "opt out": self.world.opt_out,
         }
-        if connection.vendor == "sqlite":  # whoever is stopped in a transaction holds its one lock
-            return kinds
-        kinds |= {
-            "stop a worker": self.stop_worker,
-            "stop before the send": lambda: self.trip("stop", "entry"),
-            "stop after the send": lambda: self.trip("stop", "appended"),
-            "kill a stopped worker": self.kill_stopped_worker,
-            "cut all connections": lambda: self.cut_connections(1.0),
-            "cut some connections": lambda: self.cut_connections(0.3),
+        # Ordered now, they come about when somebody gets there.
+        slow: dict[str, Callable[[], str]] = {
+            END_A_BROADCASTER: self.end_broadcaster,
+            "kill before the send": partial(self._trip, "kill before the send"),
+            "kill after the send": partial(self._trip, "kill after the send"),
+            "kill in a chunk": self.kill_in_a_chunk,
         }
-        for to in ("processing", "queued", "sent", ""):
-            name = {"processing": "claim", "queued": "hand-over", "sent": "outcome"}.get(to, "next")
-            kinds[f"lose the answer to a {name} commit"] = self._ordering(Order(to))
-            if to:
-                late = Order(to, hold_seconds=1.5 * LEASE_SECONDS)
-                kinds[f"hold the answer to a {name} commit"] = self._ordering(late)
+        # On SQLite whoever is stopped in a transaction holds its one lock.
+        if connection.vendor != "sqlite":
+            kinds |= {
+                "stop a worker": partial(self._stop_one, fleet.senders),
+                "stop a scheduler": partial(self._stop_one, fleet.schedulers),
+                "kill a stopped process": self.kill_stopped,
+                "cut all connections": lambda: self.cut_connections(1.0),
+                "cut some connections": lambda: self.cut_connections(0.3),
+            }
+            for kind in ("stop before the send", "stop after the send"):
+                slow[kind] = partial(self._trip, kind)
+            orders = [Order(to) for to in COMMITS]
+            orders += [Order(to, hold_seconds=1.5 * LEASE_SECONDS) for to in COMMITS if to]
+            slow |= {order.kind: partial(self._order, order) for order in orders}
+        if self.clocks and self.clocks.can_be_wrong:
+            kinds[MOVE_THE_CLOCKS] = self.clocks.move
         if self.server.can_restart:
             kinds["kill the database"] = self.kill_database
-        return kinds
+        self._that_take_their_time = slow.keys()
+        return kinds | slow
 
     # Processes
 
-    def kill_worker(self) -> str:
-        workers = self.fleet.workers()
-        return self._kill(self.dice.choice(workers)) if workers else ""
+    def _kill_one(self, of: Callable[[], list[int]]) -> str:
+        """Of a supervisor the workers are orphans then, and end by themselves."""
+        found = of()
+        pid = self.dice.choice(found) if found else 0
+        return f"pid {pid}" if pid and self.fleet.kill(pid) else ""
 
-    def kill_supervisor(self) -> str:
-        """Its workers are orphans then, and end by themselves."""
-        found = self.fleet.supervisors()
-        return self._kill(self.dice.choice(found)) if found else ""
+    def _stop_one(self, of: Callable[[], list[int]]) -> str:
+        found, seconds = of(), self._longer_than_a_lease()
+        pid = self.dice.choice(found) if found else 0
+        return f"pid {pid} for {seconds:.1f} s" if pid and self.fleet.stop(pid, seconds) else ""
 
-    def kill_scheduler(self) -> str:
-        found = self.fleet.schedulers()
-        return self._kill(self.dice.choice(found)) if found else ""
-
-    def _kill(self, pid: int) -> str:
-        self.fleet.kill(pid)
-        return f"pid {pid}"
+    def kill_stopped(self) -> str:
+        if not self.fleet.stopped:
+            self._stop_one(self.fleet.senders)  # for the next time
+            return ""
+        return self._kill_one(lambda: list(self.fleet.stopped))
 
     def end_broadcaster(self) -> str:
-        """By SIGTERM, as a deployment does: the successor may take its devices at once."""
-        places = [p for p in self.fleet.places if p.sends and p.process]
+        """The successor may take its devices at once."""
+        places = [p for p in self.fleet.places if p.sends and p.process and not p.is_ending]
         if not places:
             return ""
-        place = self.dice.choice(places)
-        assert place.process
-        place.process.terminate()
+        self.fleet.end_one(place := self.dice.choice(places))
         return place.name
 
-    def stop_worker(self) -> str:
-        workers = self.fleet.workers()
-        if not workers:
-            return ""
-        pid, seconds = self.dice.choice(workers), self._longer_than_a_lease()
-        self.fleet.stop(pid, seconds)
-        return f"pid {pid} for {seconds:.1f} s"
+    def _trip(self, kind: str) -> str:
+        is_new = self.fleet.trips.order(kind, self._longer_than_a_lease())
+        return "whoever comes there next" if is_new else ""
 
-    def kill_stopped_worker(self) -> str:
-        stopped = [pid for pid in self.fleet.stopped if pid not in self.fleet.killed]
-        return self._kill(stopped[0]) if stopped else ""
-
-    def trip(self, verb: str, point: str) -> str:
-        """Makes the next process that comes to this point of a send fall over there."""
-        order = self.fleet.folder / "order"
-        order.write_text(f"{self._longer_than_a_lease()}")
-        order.rename(self.fleet.folder / f"{verb}-{point}")
-        return "whoever sends next"
+    def kill_in_a_chunk(self) -> str:
+        what = self._trip("kill in a chunk")
+        if what:
+            self.world.launch()  # or there might be none
+        return what
 
     def _longer_than_a_lease(self) -> float:
         return self.dice.uniform(1.2, 2.5) * LEASE_SECONDS
@@ -160,20 +191,17 @@ class Havoc:
                 "WHERE id <> CONNECTION_ID() AND db = DATABASE()"
             )
             ids = [pk for (pk,) in cursor.fetchall() if self.dice.random() < share]
+            cut = 0
             for pk in ids:
                 try:
-                    cursor.execute("KILL CONNECTION %s", [pk])
+                    cut += cursor.execute("KILL CONNECTION %s", [pk]) is not None
                 except Error:
                     continue  # it has gone by itself
-        return f"{len(ids)} connections"
+        return f"{cut} connections" if cut else ""
 
-    def _ordering(self, order: Order) -> Callable[[], str]:
-        def give() -> str:
-            proxy = self.dice.choice(self.proxies)
-            proxy.order(order)
-            return f"proxy {self.proxies.index(proxy)}"
-
-        return give
+    def _order(self, order: Order) -> str:
+        proxy = self.dice.choice(self.proxies)
+        return f"proxy {self.proxies.index(proxy)}" if proxy.order(order) else ""
 
     def _node_events(self, seconds: float) -> list[tuple[float, str, str]]:
         """One node of a cluster is killed after a third of the run, and joins after two."""
@@ -195,6 +223,6 @@ class Havoc:
             connection.close()
             return None
 
-    def _note(self, name: str, what: str) -> None:
-        self.done[name] += 1
+    def _note(self, name: str, what: str, *, is_done: bool) -> None:
+        self._done[name] += is_done
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {name}: {what}\n")

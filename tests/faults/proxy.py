@@ -9,11 +9,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 QUERY = 3  # the protocol's COM_QUERY
+COMMITS = {"processing": "claim", "queued": "hand-over", "sent": "outcome", "": "next"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Order:
     to: str = ""
     hold_seconds: float = 0.0
 
+    @property
+    def kind(self) -> str:
+        verb = "hold" if self.hold_seconds else "lose"
+        return f"{verb} the answer to a {COMMITS[self.to]} commit"
+
 
 class Proxy:
     def __init__(self, url: str) -> None:
@@ -38,30 +45,32 @@ class Proxy:
         self.url = where._replace(netloc=f"{user}@127.0.0.1:{port}").geturl()
         self._lock = threading.Lock()
         self._orders: list[Order] = []
-        self.carried_out = 0
+        self.carried_out: Counter[str] = Counter()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def order(self, order: Order) -> None:
-        """Carried out once, at the first opportunity; a new order replaces what still waits."""
+    def order(self, order: Order) -> bool:
+        """Carried out once, at the first opportunity; False if one like it still waits for that."""
         with self._lock:
-            self._orders = [order]
+            if order in self._orders:
+                return False
+            self._orders.append(order)
+            return True
 
     def take_order(self, committing: str) -> Order | None:
         with self._lock:
-            if self._orders and self._orders[0].to in ("", committing):
-                self.carried_out += 1
-                return self._orders.pop()
+            for order in self._orders:
+                if order.to in ("", committing):
+                    self._orders.remove(order)
+                    return order
             return None
 
-    def close(self) -> None:
-        self._listener.close()
+    def note(self, order: Order) -> None:
+        with self._lock:
+            self.carried_out[order.kind] += 1
 
     def _accept(self) -> None:
         while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
+            client, _ = self._listener.accept()
             try:
                 server = socket.create_connection(self._server, 5)
             except OSError:
@@ -98,6 +107,7 @@ class Link:
             while data := self.server.recv(65536):
                 if order := self._order:
                     self._order = None
+                    self.proxy.note(order)
                     if not order.hold_seconds:
                         break
                     time.sleep(order.hold_seconds)

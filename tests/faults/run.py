@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tests.faults.fleet import ROOT, Fleet
+from tests.faults.clocks import SHIFT_SECONDS, Clocks
+from tests.faults.fleet import LEASE_SECONDS, ROOT, Fleet, Place
 from tests.faults.proxy import Proxy
 from tests.faults.server import (
     Commands,
@@ -28,11 +28,6 @@ from tests.faults.server import (
 
 if TYPE_CHECKING:
     from tests.faults.audit import Check
-    from tests.faults.havoc import Havoc
-    from tests.faults.world import World
-
-DRAIN_SECONDS = 200
-CLOCK_SHIFT_SECONDS = 600
 
 
 @dataclass
@@ -71,36 +66,41 @@ def run(options: Options) -> Result:
 
 
 def _run(options: Options, server: Server, fleet: Fleet, dice: random.Random) -> Result:
-    from tests.faults.audit import Audit
+    from tests.faults.audit import audit
+    from tests.faults.drain import drain, silent_devices
+    from tests.faults.evidence import Evidence
     from tests.faults.havoc import Havoc
     from tests.faults.witness import Log
     from tests.faults.world import World
 
     world = World(options.devices, options.leads, dice)
     world.create()
-    proxies = [] if options.sqlite else [Proxy(url) for url in server.urls * 2][:3]
+    # One for each process that does not go straight to its node.
+    proxies = [] if options.sqlite else [Proxy(url) for url in (server.urls * 3)[1:3]]
     # On SQLite the database's clock is each process's own: it is for one host, with one clock.
-    clocks = None if options.sqlite else _clock_library(options.folder)
+    clocks = None if options.sqlite else Clocks(options.folder)
     _fill(fleet, server, proxies, clocks)
-    havoc = Havoc(fleet, world, server, proxies, dice)
+    havoc = Havoc(fleet, world, server, proxies, clocks, dice)
     began_at = time.monotonic()
     havoc.rage(options.seconds)
     raged = time.monotonic() - began_at
+    silent = silent_devices(fleet)
+    carried_out = havoc.carried_out  # the end of all broadcasters is none of it
     fleet.end()
-    drained = _drain(options, world, proxies)
-    audit = Audit(Log(options.folder), world, fleet)
-    checks = audit.checks()
-    audit.facts |= {
+    drained = drain(fleet, world)
+    evidence = Evidence(
+        Log(options.folder).lines(), world, fleet, havoc.ordered, carried_out,
+        silent=silent, undrained=drained.left,
+    )  # fmt: skip
+    checks = audit(evidence)
+    facts = {
         "seed": options.seed,
         "database": server.urls[0].partition(":")[0] + " " + _version(),
         "seconds of havoc": round(raged),
-        "seconds to drain": round(drained),
-        "campaigns": len(world.expected),
-        "wrong clocks": "10 minutes ahead and behind" if clocks else "NOT RUN",
-        "answers lost or held": sum(proxy.carried_out for proxy in proxies),
-        "faults": _count(havoc),
+        "seconds to drain": round(drained.seconds),
+        "faults": ", ".join(f"{n} x {name}" for name, n in sorted(carried_out.items())),
     }
-    return Result(checks, audit.facts)
+    return Result(checks, facts | evidence.facts)
 
 
 def _server(options: Options) -> Server:
@@ -123,8 +123,7 @@ def _set_up_django(options: Options, url: str) -> None:
         "LOG_FORMAT": "text",
         "EXTRA_TRANSPORTS": "witness=tests.faults.witness.WitnessTransport",
         "WITNESS": str(options.folder),
-        # Short leases, so that a takeover takes seconds.
-        "LEASE_SECONDS": "3",
+        "LEASE_SECONDS": str(LEASE_SECONDS),
         "HEARTBEAT_SECONDS": "1",
         # Nine minutes: if anybody believed a clock that is ten minutes off, messages would expire.
         "RECOVERY_WINDOW_HOURS": "0.15",
@@ -152,74 +151,27 @@ def _manage(*command: str, seconds: float = 120) -> int:
     return done.returncode
 
 
-def _clock_library(folder: Path) -> Path | None:
-    """Compiles what shifts a process's wall clock; None where that is not possible."""
-    compiler, library = shutil.which("cc") or shutil.which("gcc"), folder / "clock.so"
-    if not compiler or sys.platform != "linux":
-        return None
-    source = Path(__file__).with_name("clock.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, source], check=True)
-    return library
+def _fill(fleet: Fleet, server: Server, proxies: list[Proxy], clocks: Clocks | None) -> None:
+    """Three broadcasters, one of them with two workers, and three schedulers, one of them the real
+    one. Of each some have their clock 10 minutes ahead or behind; all but one broadcaster reach the
+    database through a proxy."""
 
-
-def _fill(fleet: Fleet, server: Server, proxies: list[Proxy], clocks: Path | None) -> None:
-    """Three broadcasters, one of them with two workers, and two schedulers. Some have their clock
-    10 minutes ahead or behind; all but one broadcaster reach the database through a proxy."""
-
-    def clock(seconds: int) -> dict[str, str]:
-        if not clocks:
-            return {}
-        return {"LD_PRELOAD": str(clocks), "CLOCK_SHIFT_SECONDS": str(seconds)}
-
-    def database(n: int) -> dict[str, str]:
+    def add(name: str, command: list[str], n: int, *, sends: bool, ahead: int = 0) -> None:
         # The first goes straight to its node, so that not all depends on this process.
-        if n == 0 or not proxies:
-            return {"DATABASE_URL": server.urls[n % len(server.urls)]}
-        return {"DATABASE_URL": proxies[n % len(proxies)].url}
+        url = proxies[n - 1].url if n and proxies else server.urls[0]
+        environment = {"DATABASE_URL": url}
+        if clocks and ahead:
+            environment |= clocks.environment(name, ahead * SHIFT_SECONDS)
+        wrong = bool(clocks and ahead)
+        fleet.add(Place(name, command, environment, sends, has_wrong_clock=wrong))
 
-    ahead, behind = clock(CLOCK_SHIFT_SECONDS), clock(-CLOCK_SHIFT_SECONDS)
-    one = ["manage.py", "runbroadcaster"]
-    fleet.add("broadcaster-1", [*one, "--workers=2"], database(0), sends=True)
-    fleet.add("broadcaster-2", one, database(1) | ahead, sends=True)
-    fleet.add("broadcaster-3", one, database(2) | behind, sends=True)
-    schedule = ["-m", "tests.faults.scheduler"]
-    fleet.add("scheduler-1", [*schedule, "1"], database(0), sends=False)
-    fleet.add("scheduler-2", [*schedule, "1.5"], database(1) | ahead, sends=False)
-
-
-def _drain(options: Options, world: World, proxies: list[Proxy]) -> float:
-    """Lets everything go on to its end, undisturbed; returns how many seconds that took."""
-    from django.db import connection
-
-    from broadcasts.models import BroadcastMessage
-    from campaigns.models import Campaign
-    from sequences.models import Sequence, SequenceContact
-
-    connection.close()
-    for fault in options.folder.glob("*-*"):  # orders that nobody came to carry out
-        if fault.name in ("kill-entry", "kill-appended", "stop-entry", "stop-appended"):
-            fault.unlink()
-    world.settle()
-    began_at = time.monotonic()
-    command = [sys.executable, "manage.py", "runbroadcaster", "--drain"]
-    with (options.folder / "drain.log").open("wb") as log:
-        broadcaster = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            while time.monotonic() < began_at + DRAIN_SECONDS:
-                Campaign.objects.process()
-                Sequence.objects.process()
-                BroadcastMessage.objects.unstick()
-                waiting = SequenceContact.objects.filter(status="active").exists()
-                if broadcaster.poll() is not None and not waiting:
-                    break
-                if broadcaster.poll() is not None:  # it was done before the sequence was
-                    broadcaster = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-                time.sleep(0.5)
-            Campaign.objects.process()
-        finally:
-            broadcaster.kill()
-            broadcaster.wait()
-    return time.monotonic() - began_at
+    broadcaster, scheduler = ["manage.py", "runbroadcaster"], ["-m", "tests.faults.scheduler"]
+    add("broadcaster-1", [*broadcaster, "--workers=2"], 0, sends=True)
+    add("broadcaster-2", broadcaster, 1, sends=True, ahead=1)
+    add("broadcaster-3", broadcaster, 2, sends=True, ahead=-1)
+    add("scheduler-1", [*scheduler, "1"], 1, sends=False, ahead=1)
+    add("scheduler-2", [*scheduler, "1.5"], 2, sends=False, ahead=-1)
+    add("scheduler-3", [*scheduler, "qcluster"], 0, sends=False)
 
 
 def _version() -> str:
@@ -228,7 +180,3 @@ def _version() -> str:
     if connection.vendor == "sqlite":
         return str(connection.get_database_version())
     return str(connection.mysql_server_data["version"])  # type: ignore[attr-defined]
-
-
-def _count(havoc: Havoc) -> str:
-    return ", ".join(f"{count} x {name}" for name, count in sorted(havoc.done.items()))

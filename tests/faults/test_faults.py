@@ -38,12 +38,12 @@ def chaos(*arguments: str) -> None:
 @pytest.mark.mysql  # with the others that take a server, so that it runs once
 @pytest.mark.skipif(not find_mariadbd(), reason="no mariadbd to kill (mariadb-server-core)")
 def test_nobody_gets_it_twice_whatever_is_killed_stopped_cut_or_restarted() -> None:
-    chaos("--minutes=1.3", f"--seed={random.randrange(10**6)}")
+    chaos("--minutes=0.8", "--leads=360", f"--seed={random.randrange(10**6)}")
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="runs with the tests on SQLite")
 def test_nobody_gets_it_twice_on_sqlite_whoever_is_killed() -> None:
     chaos(
-        "--sqlite", "--minutes=0.3", "--devices=8", "--leads=60",
+        "--sqlite", "--minutes=0.2", "--devices=8", "--leads=60",
         f"--seed={random.randrange(10**6)}",
     )  # fmt: skip

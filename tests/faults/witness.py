@@ -2,56 +2,54 @@
 
     EXTRA_TRANSPORTS=witness=tests.faults.witness.WitnessTransport  WITNESS=FOLDER
 
-Every send is one line appended to FOLDER/log by a single write, so that processes may be killed
-anywhere. Two kinds of accounts, by the device's number, because transports come in both:
+Every send is two lines appended to FOLDER/log by single writes, so that processes may be killed
+anywhere: its entry, before anything else, and that it was sent. Two kinds of accounts, by the
+device's number, because transports come in both:
 
 - even: an account with a memory. A newer session replaces the older one, checked under the same
-  lock as the append, so `recall` can be sure and a message that did not leave is sent again.
+  lock as the append, so `recall` can be sure and a message that did not leave is sent again. The
+  older session reports that it was replaced as soon as it notices, as WhatsApp has it.
 - odd: an account that cannot tell. `recall` answers None, and a session that was stopped in
   mid-send appends when it wakes, however late: what is sent again blindly shows up here.
 
-A file FOLDER/kill-entry (or stop-entry, kill-appended, stop-appended) makes whichever process
-comes first kill or stop itself at that point: after the hand-over and before the append, or after
-the append and before the outcome.
+Orders (see trips.py) make a process fall over "before the send", after its entry, or "after the
+send", before its outcome.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devices.transports.base import (
     Accepted,
     Connected,
+    Disconnected,
+    Event,
     NotSent,
     Outcome,
     OutgoingMessage,
     Refused,
     Report,
 )
+from tests.faults.trips import Trips, clock
 
 if TYPE_CHECKING:
     from devices.models import Device
 
 # Fixed, not random: all that varies between two sends of a device is then the engine's doing.
 BEFORE_SECONDS = AFTER_SECONDS = 0.06
-POINTS = ("entry", "appended")
-SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
-
-
-def clock() -> float:
-    """Seconds since the host started: one clock for all its processes, wrong wall clocks or not."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+WATCH_SECONDS = 0.05
+MOVED_SECONDS = 60  # the process may be stopped between reading two clocks
 
 
 def is_refused(phone: str) -> bool:
@@ -73,7 +71,10 @@ class Log:
         self._read_up_to = 0
         self._ids: dict[str, str] = {}
 
-    def append(self, **line: Any) -> None:
+    def note(self, what: str, **facts: Any) -> None:
+        """Appends a line: with it, who wrote it, the true time, and what that host thinks it is."""
+        line = {"what": what, "at": clock(), "host": time.time(), "pid": os.getpid()}
+        line |= {"place": os.environ.get("PLACE", "")} | facts
         os.write(self._file, (json.dumps(line) + "\n").encode())
 
     def lines(self) -> list[dict[str, Any]]:
@@ -93,20 +94,23 @@ class Log:
 
 
 class WitnessSession:
-    def __init__(self, device: Device, report: Report, log: Log) -> None:
+    def __init__(self, device: Device, report: Report, log: Log, trips: Trips) -> None:
         self.device_id = device.pk
         self.token = secrets.token_hex(4)
-        self._log = log
+        self._report, self._log, self._trips = report, log, trips
+        self._telling = threading.RLock()  # held while reporting, so that close() waits for it
+        self.is_over = False
         with self._gate() as gate:
             os.pwrite(gate, self.token.encode(), 0)  # the older session, if any, is replaced now
             self._note("open")
-        self._connecting = threading.Timer(0.02, report, [Connected()])
-        self._connecting.daemon = True
-        self._connecting.start()
+        connecting = threading.Timer(0.02, self._tell, [Connected()])
+        connecting.daemon = True
+        connecting.start()
 
     def send(self, message: OutgoingMessage) -> Outcome:
         entered_at = clock()
-        self._trip("entry")
+        self._note("entry", key=message.key, entered_at=entered_at)
+        self._trips.at("before the send")
         time.sleep(BEFORE_SECONDS)
         if is_refused(message.phone):
             return Refused("no_such_number", "The witness does not know this number.")
@@ -115,13 +119,13 @@ class WitnessSession:
         if remembers(self.device_id):
             with self._gate() as gate:
                 if not self._is_current(gate):
-                    return Refused("replaced", "A newer session took over.", timedelta(0))
+                    return NotSent()  # a newer session took over
                 self._note("send", **sent)
         else:
             self._note("send", **sent)
-        self._trip("appended")
+        self._trips.at("after the send")
         time.sleep(AFTER_SECONDS)
-        return Accepted(sent["id"])
+        return Accepted(str(sent["id"]))
 
     def recall(self, key: str) -> Accepted | NotSent | None:
         if not remembers(self.device_id):
@@ -134,13 +138,31 @@ class WitnessSession:
         return Accepted(found) if found else NotSent()
 
     def close(self) -> None:
-        self._connecting.cancel()
+        with self._telling:
+            self.is_over = True
+
+    def look(self) -> None:
+        """Reports that a newer session took over, once it has."""
+        if not remembers(self.device_id) or self.is_over:
+            return
+        if self._path.read_text() != self.token:  # a single write, so a look needs no lock
+            self._note("replaced")
+            self._tell(Disconnected("replaced"))
+            self.close()
+
+    def _tell(self, event: Event) -> None:
+        with self._telling:
+            if not self.is_over:
+                self._report(event)
+
+    @property
+    def _path(self) -> Path:
+        return self._log.folder / f"device-{self.device_id}"
 
     @contextmanager
     def _gate(self) -> Iterator[int]:
         """The account's lock, which the kernel lets go of when its holder dies."""
-        path = self._log.folder / f"device-{self.device_id}"
-        gate = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        gate = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(gate, fcntl.LOCK_EX)
             yield gate
@@ -151,25 +173,31 @@ class WitnessSession:
         return os.pread(gate, 64, 0).decode() == self.token
 
     def _note(self, what: str, **facts: Any) -> None:
-        self._log.append(
-            what=what, at=clock(), device=self.device_id, session=self.token, pid=os.getpid(),
-            **facts,
-        )  # fmt: skip
-
-    def _trip(self, point: str) -> None:
-        """Falls over here if the driver asked for it; of several processes exactly one does."""
-        for verb, number in SIGNALS.items():
-            order = self._log.folder / f"{verb}-{point}"
-            try:
-                order.rename(self._log.folder / f"{verb}-{point}.{os.getpid()}")
-            except FileNotFoundError:
-                continue
-            os.kill(os.getpid(), number)
+        self._log.note(what, device=self.device_id, session=self.token, **facts)
 
 
 class WitnessTransport:
     def __init__(self) -> None:
-        self.log = Log(Path(os.environ["WITNESS"]))
+        folder = Path(os.environ["WITNESS"])
+        self.log, self.trips = Log(folder), Trips(folder)
+        self._sessions: list[WitnessSession] = []
+        threading.Thread(target=self._watch, name="watcher", daemon=True).start()
 
     def open(self, device: Device, report: Report) -> WitnessSession:
-        return WitnessSession(device, report, self.log)
+        session = WitnessSession(device, report, self.log, self.trips)
+        self._sessions.append(session)
+        return session
+
+    def _watch(self) -> None:
+        """Notices that sessions are replaced, and that this host's clock moved."""
+        ahead = math.inf
+        while True:
+            if abs(time.time() - clock() - ahead) > MOVED_SECONDS:
+                ahead = time.time() - clock()
+                self.log.note("clock")
+            time.sleep(WATCH_SECONDS)
+            for session in self._sessions.copy():
+                if session.is_over:
+                    self._sessions.remove(session)
+                else:
+                    session.look()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django.utils import timezone
@@ -12,9 +14,27 @@ from campaigns.models import Campaign
 from devices.models import Device
 from leads.models import Lead, Niche, Trigger
 from sequences.models import Sequence, SequenceStep
+from tests.faults.trips import clock
 
 STEPS = 3
-SLOW_SHARE, SLOW_SECONDS = 5, 5  # every fifth device waits longer than a lease lasts
+SLOW_SHARE, SLOW_SECONDS = 5, 4  # every fifth device waits longer than a lease lasts
+
+
+@dataclass
+class Deed:
+    """What an operator did, and when. While the database was away it may or may not have been
+    done: then it never was `done`, though it was begun."""
+
+    about: str
+    holds: bool  # from when it was done on, nothing of this may be sent
+    began_at: float
+    done_at: float = math.inf
+
+
+def names_of(message: BroadcastMessage) -> set[str]:
+    """Returns what deeds may be about that hold this message back."""
+    of_campaign, of_sequence = f"campaign {message.campaign_id}", f"sequence {message.sequence_id}"
+    return {of_campaign, of_sequence, message.recipient_phone}
 
 
 @dataclass
@@ -25,6 +45,7 @@ class World:
     leads: int
     dice: random.Random
     expected: dict[int, int] = field(default_factory=dict)  # campaign: its audience
+    deeds: list[Deed] = field(default_factory=list)
 
     def create(self) -> None:
         now = timezone.now()
@@ -56,7 +77,7 @@ class World:
         sequence = Sequence.objects.create(name="Drip", trigger=trigger)
         SequenceStep.objects.bulk_create(
             SequenceStep(
-                sequence=sequence, position=n, delay_seconds=5 * n, message=f"step-{n} Hi {{name}}"
+                sequence=sequence, position=n, delay_seconds=3 * n, message=f"step-{n} Hi {{name}}"
             )
             for n in range(1, STEPS + 1)
         )
@@ -64,8 +85,9 @@ class World:
         for niches in (["NORTH"], ["SOUTH"], ["NORTH", "SOUTH"]):
             self.launch(niches)
 
-    def launch(self, niches: list[str]) -> None:
+    def launch(self, niches: list[str] | None = None) -> None:
         """Schedules a campaign for now. Its text names it, so that the witness knows it too."""
+        niches = niches or self.dice.choice([["NORTH"], ["SOUTH"], ["NORTH", "SOUTH"]])
         number = Campaign.objects.count() + 1
         campaign = Campaign.objects.create(
             title=f"Campaign {number}", message=f"campaign-{number} Hi {{name|there}}"
@@ -78,34 +100,57 @@ class World:
     def feed(self) -> None:
         """Sees to it that there is always something to send."""
         waiting = BroadcastMessage.objects.filter(status="pending").count()
-        if waiting < 8 * self.devices and not Campaign.objects.filter(status="scheduled").exists():
-            self.launch(self.dice.choice([["NORTH"], ["SOUTH"], ["NORTH", "SOUTH"]]))
+        if waiting < 5 * self.devices and not Campaign.objects.filter(status="scheduled").exists():
+            self.launch()
 
     # What operators do. Each returns what was done, or "" when there was nothing to do it to.
 
     def pause(self) -> str:
         campaign = self._one_of("queuing", "sending")
-        return f"paused {campaign}" if campaign and campaign.pause() else ""
+        return f"paused {campaign}" if campaign and self._pause(campaign) else ""
 
     def resume(self) -> str:
         campaign = self._one_of("paused")
-        return f"resumed {campaign}" if campaign and campaign.resume() else ""
+        if not campaign:
+            self.pause()  # for the next time
+        return f"resumed {campaign}" if campaign and self._resume(campaign) else ""
 
     def cancel(self) -> str:
         campaign = self._one_of("queuing", "sending", "paused")
-        return f"cancelled {campaign}" if campaign and campaign.cancel() else ""
+        if not campaign or not self._do(campaign.cancel, f"campaign {campaign.pk}", holds=True):
+            return ""
+        return f"cancelled {campaign}"
 
     def pause_sequence(self) -> str:
         """Pauses it if it is active, else activates it again."""
         sequence = Sequence.objects.get()
-        if sequence.pause():
+        about = f"sequence {sequence.pk}"
+        if self._do(sequence.pause, about, holds=True):
             return "paused the sequence"
-        return "activated the sequence" if sequence.activate() else ""
+        return "activated it" if self._do(sequence.activate, about, holds=False) else ""
 
     def opt_out(self) -> str:
-        ids = list(Lead.objects.filter(opted_out_at=None).values_list("pk", flat=True))
-        someone = self.dice.sample(ids, min(5, len(ids)))
-        return f"{Lead.objects.filter(pk__in=someone).opt_out(source='STOP')} people opted out"
+        phones = list(Lead.objects.filter(opted_out_at=None).values_list("phone", flat=True))
+        for phone in (some := self.dice.sample(phones, min(5, len(phones)))):
+            lead = Lead.objects.filter(phone=phone)
+            self._do(lambda lead=lead: lead.opt_out(source="STOP"), phone, holds=True)  # type: ignore[misc]
+        return f"{len(some)} people opted out" if some else ""
+
+    def _pause(self, campaign: Campaign) -> bool:
+        return self._do(campaign.pause, f"campaign {campaign.pk}", holds=True)
+
+    def _resume(self, campaign: Campaign) -> bool:
+        return self._do(campaign.resume, f"campaign {campaign.pk}", holds=False)
+
+    def _do(self, act: Callable[[], object], about: str, *, holds: bool) -> bool:
+        """Does it and notes when; what turns out not to have been possible is not noted."""
+        deed = Deed(about, holds, clock())
+        self.deeds.append(deed)
+        if act():
+            deed.done_at = clock()
+            return True
+        self.deeds.remove(deed)
+        return False
 
     def _one_of(self, *statuses: str) -> Campaign | None:
         campaigns = list(Campaign.objects.filter(status__in=statuses).order_by("pk"))
@@ -113,10 +158,11 @@ class World:
 
     def settle(self) -> None:
         """The end of the havoc: everything goes on but one campaign, which stays paused."""
-        Sequence.objects.get().activate()
+        sequence = Sequence.objects.get()
+        self._do(sequence.activate, f"sequence {sequence.pk}", holds=False)
         kept = Campaign.objects.filter(status__in=["queuing", "sending"]).order_by("-pk").first()
         if kept:
-            kept.pause()
+            self._pause(kept)
         for campaign in Campaign.objects.filter(status="paused"):
             if campaign != kept:
-                campaign.resume()
+                self._resume(campaign)

@@ -9,13 +9,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, connection
 
 from broadcasts.supervisor import Supervisor
-from broadcasts.worker import DATABASE_DOWN_SECONDS, Broadcaster
+from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster
 
 
 class Command(BaseCommand):
     help = (
-        "Sends messages: leases devices and works them until SIGTERM or Ctrl-C, on which it "
-        "finishes what is on the wire and releases the rest. Start it as often as you like."
+        "Sends messages: leases devices and works them until SIGTERM or Ctrl-C, on which it claims "
+        f"nothing more, waits up to {STOP_SECONDS} s for the answers to what is on the wire and "
+        "gives the devices back. Start it as often as you like."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

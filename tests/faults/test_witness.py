@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devices.models import Device
+from devices.transports.base import (
+    Accepted,
+    Connected,
+    Disconnected,
+    Event,
+    NotSent,
+    OutgoingMessage,
+)
+from tests.faults.witness import WitnessSession, WitnessTransport
+
+REMEMBERS, FORGETS = Device(pk=2), Device(pk=3)
+MESSAGE = OutgoingMessage("message-1", "60123456789", "campaign-1 Hi")
+
+Open = Callable[[Device], tuple[WitnessSession, "queue.Queue[Event]"]]
+
+
+@pytest.fixture
+def witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WitnessTransport:
+    monkeypatch.setenv("WITNESS", str(tmp_path))
+    return WitnessTransport()
+
+
+@pytest.fixture
+def open_one(witness: WitnessTransport) -> Open:
+    def open_one(device: Device) -> tuple[WitnessSession, queue.Queue[Event]]:
+        told: queue.Queue[Event] = queue.Queue()
+        session = witness.open(device, told.put)
+        assert told.get(timeout=20) == Connected()
+        return session, told
+
+    return open_one
+
+
+def test_a_send_is_seen_when_it_begins_and_when_it_left(
+    witness: WitnessTransport, open_one: Open
+) -> None:
+    session, _ = open_one(REMEMBERS)
+
+    outcome = session.send(MESSAGE)
+
+    assert isinstance(outcome, Accepted)
+    lines = [line for line in witness.log.lines() if line["what"] != "clock"]
+    assert [line["what"] for line in lines] == ["open", "entry", "send"]
+    assert lines[1]["entered_at"] == lines[2]["entered_at"] < lines[2]["at"]
+    assert session.recall(MESSAGE.key) == outcome
+
+
+def test_an_older_session_says_by_itself_that_it_was_replaced(open_one: Open) -> None:
+    older, told = open_one(REMEMBERS)
+    newer, newer_told = open_one(REMEMBERS)
+
+    assert told.get(timeout=20) == Disconnected("replaced")
+    assert older.send(MESSAGE) == NotSent()
+    assert newer.recall(MESSAGE.key) == NotSent()
+    assert newer_told.empty()
+
+
+def test_an_account_without_a_memory_lets_both_send_and_tells_nobody(open_one: Open) -> None:
+    older, told = open_one(FORGETS)
+    newer, _ = open_one(FORGETS)
+
+    older.look()
+    assert isinstance(older.send(MESSAGE), Accepted)
+    assert newer.recall(MESSAGE.key) is None
+    assert told.empty()
+
+
+def test_nothing_is_reported_once_it_is_closed(open_one: Open) -> None:
+    older, told = open_one(REMEMBERS)
+    older.close()
+    open_one(REMEMBERS)
+
+    older.look()
+
+    assert told.empty()
