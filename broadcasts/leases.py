@@ -151,9 +151,13 @@ class Leases:
 
     def _renew(self) -> None:
         asked_at = clock()
-        kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
-        database_time = Worker.objects.beat(self.worker_id, devices=len(kept))
+        # First of all, so that one that dies is not counted among those who share any more when
+        # its leases have run out.
+        database_time = Worker.objects.beat(
+            self.worker_id, devices=len(self.held), capacity=self.capacity
+        )
         self._clock_offset = database_time.timestamp() - clock()
+        kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
         self._renewed_at = asked_at
         for pk in set(self.held) - kept:
             logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
@@ -206,8 +210,9 @@ class Leases:
         )
         gone = set(unusable.values_list("pk", flat=True))
         self.give_back([pk for pk in idle if pk in gone])
-        alive = max(Worker.objects.alive().count(), 1)
-        share = min(math.ceil(usable.count() / alive), self.capacity)
+        # By capacity: shared alike, what a small one cannot hold would be left to nobody.
+        part = self.capacity / max(Worker.objects.alive().capacity(), self.capacity)
+        share = min(math.ceil(usable.count() * part), self.capacity)
         surplus = max(len(self.held) - share, 0)
         self.give_back([pk for pk in idle if pk in self.held][:surplus])
         free = self._free_devices()

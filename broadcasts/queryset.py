@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
@@ -307,20 +307,27 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         recent = Now() - timedelta(seconds=settings.LEASE_SECONDS)
         return self.filter(stopped_at__isnull=True, heartbeat_at__gt=recent)
 
-    def register(self, worker_id: str) -> Worker:
+    def capacity(self) -> int:
+        """How many devices these may hold together."""
+        return int(self.aggregate(total=Sum("capacity", default=0))["total"])
+
+    def register(self, worker_id: str, **values: Any) -> Worker:
         return self.create(
             id=worker_id,
             hostname=socket.gethostname(),
             pid=os.getpid(),
             started_at=Now(),
             heartbeat_at=Now(),
+            **values,
         )
 
     @survive_conflicts
-    def beat(self, worker_id: str, *, devices: int) -> datetime:
-        """Says that this broadcaster lives; returns the database's time."""
-        if not self.filter(pk=worker_id).update(heartbeat_at=Now(), devices=devices):
-            self.register(worker_id)  # its row was tidied away while the database was unreachable
+    def beat(self, worker_id: str, **values: int) -> datetime:
+        """Says that this broadcaster lives, with what it holds and may hold; returns the
+        database's time."""
+        if not self.filter(pk=worker_id).update(heartbeat_at=Now(), **values):
+            # It is new, or was tidied away while the database was unreachable.
+            self.register(worker_id, **values)
         now: datetime = self.filter(pk=worker_id).values_list(Now(), flat=True).get()
         return now
 

@@ -82,7 +82,7 @@ class Broadcaster:
     def run(self) -> None:
         """Runs until stopped (or, draining, until nothing is left to send)."""
         while not self.stopping and not self._survive(
-            lambda: Worker.objects.beat(self.id, devices=0)
+            lambda: Worker.objects.beat(self.id, devices=0, capacity=self._leases.capacity)
         ):
             pass
         logger.info("Worker %s started", self.id)
