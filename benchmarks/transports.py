@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _plain(value: Any) -> Any:
-    """A choice as its value: whoever replays knows no Django, nor the models that choices are of."""
+    """A choice as its value: whoever replays it knows no models."""
     return value.value if isinstance(value, Enum) else value
 
 

@@ -187,7 +187,16 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
 
 @admin.register(Worker)
 class WorkerAdmin(LookOnlyAdmin):
-    list_display = ["id", "hostname", "pid", "devices", "alive", "heartbeat_at", "started_at"]
+    list_display = [
+        "id",
+        "hostname",
+        "pid",
+        "devices",
+        "capacity",
+        "alive",
+        "heartbeat_at",
+        "started_at",
+    ]
     list_filter = ["hostname"]
     search_fields = ["id", "hostname"]
 

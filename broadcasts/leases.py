@@ -14,7 +14,7 @@ from django.conf import settings
 
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage, Worker
-from broadcasts.outcomes import Sent, settle_unknown
+from broadcasts.outcomes import Sent, settle_unknown, unknown_of
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports import transport
@@ -27,6 +27,7 @@ SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 2.0
 REFRESH_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 60.0
+ASKED_AT_ONCE = 500
 LATE_SECONDS = 0.05  # between hand-over and send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
@@ -65,6 +66,7 @@ class Leases:
         self._looked_at = -math.inf
         self._refreshed_at = -math.inf
         self._asked_at = -math.inf
+        self._to_ask: list[int] = []
         self.shortest_gap_seconds = 0.0  # of the devices held
         self._clock_offset = 0.0
         self._avoid_until: dict[int, float] = {}
@@ -151,9 +153,13 @@ class Leases:
 
     def _renew(self) -> None:
         asked_at = clock()
-        kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
-        database_time = Worker.objects.beat(self.worker_id, devices=len(kept))
+        # First of all, so that one that dies is not counted among those who share any more when
+        # its leases have run out.
+        database_time = Worker.objects.beat(
+            self.worker_id, devices=len(self.held), capacity=self.capacity
+        )
         self._clock_offset = database_time.timestamp() - clock()
+        kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
         self._renewed_at = asked_at
         for pk in set(self.held) - kept:
             logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
@@ -181,17 +187,19 @@ class Leases:
         over = [pk for pk in mine.unblocked().values_list("pk", flat=True) if self._connected(pk)]
         if over:
             self.change_status({pk: self.held[pk].epoch for pk in over}, Device.Status.ONLINE)
-        # What got lost just now at every look, older messages once in a while.
+        # What got lost just now at every look. All of a day once in a while, some at each look: a
+        # transport that cannot tell must not keep the others from being asked.
         now = time.monotonic()
-        all_of_them = now >= self._asked_at + ASK_AGAIN_SECONDS
-        if all_of_them:
+        if not self._to_ask and now >= self._asked_at + ASK_AGAIN_SECONDS:
             self._asked_at = now
+            self._to_ask = unknown_of(self.worker_id, newer_than=timedelta(days=1))
+        keys, self._to_ask = self._to_ask[:ASKED_AT_ONCE], self._to_ask[ASKED_AT_ONCE:]
+        keys += unknown_of(self.worker_id, newer_than=timedelta(minutes=2))[-ASKED_AT_ONCE:]
         connected = {pk: lease for pk, lease in self.held.items() if lease.connected}
         settle_unknown(
-            self.worker_id,
+            keys,
             {pk: lease.session for pk, lease in connected.items()},
             in_flight=[m for lease in connected.values() if (m := lease.in_flight)],
-            newer_than=timedelta(days=1) if all_of_them else timedelta(minutes=2),
         )
 
     def _connected(self, pk: int) -> bool:
@@ -206,8 +214,9 @@ class Leases:
         )
         gone = set(unusable.values_list("pk", flat=True))
         self.give_back([pk for pk in idle if pk in gone])
-        alive = max(Worker.objects.alive().count(), 1)
-        share = min(math.ceil(usable.count() / alive), self.capacity)
+        # By capacity: shared alike, what a small one cannot hold would be left to nobody.
+        part = self.capacity / max(Worker.objects.alive().capacity(), self.capacity)
+        share = min(math.ceil(usable.count() * part), self.capacity)
         surplus = max(len(self.held) - share, 0)
         self.give_back([pk for pk in idle if pk in self.held][:surplus])
         free = self._free_devices()

@@ -273,6 +273,8 @@ class Worker(models.Model):
     hostname = models.CharField(_("host"), max_length=255)
     pid = models.PositiveIntegerField(_("process"))
     devices = models.PositiveIntegerField(_("devices"), default=0)
+    # By which the devices are shared; for a broadcaster of an older version, its default.
+    capacity = models.PositiveIntegerField(_("at most"), default=200, db_default=200)
     started_at = models.DateTimeField(_("started"))
     heartbeat_at = models.DateTimeField(_("heartbeat"), db_index=True)
     stopped_at = models.DateTimeField(_("stopped"), null=True, blank=True)

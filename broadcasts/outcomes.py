@@ -123,27 +123,33 @@ def _id(receipt: Receipt) -> str:
     return receipt.provider_message_id[:64]
 
 
-def settle_unknown(
-    worker_id: str,
-    sessions: Mapping[int, Session],
-    *,
-    in_flight: Sequence[BroadcastMessage] = (),
-    newer_than: timedelta = timedelta(days=1),
-) -> int:
-    """Asks the transports {device id: session} of this worker's devices about messages whose
-    outcome got lost lately; returns how many they settled.
-
-    `in_flight` is what these very sessions are sending: declared unknown because it takes too
-    long, it may still leave, so that "not sent" would not be the last word.
-    """
+def unknown_of(worker_id: str, *, newer_than: timedelta) -> list[int]:
+    """Returns the keys of the messages of this worker's devices whose outcome got lost lately."""
     unknown = BroadcastMessage.objects.filter(
         device__worker_id=worker_id,
         status="unknown",
         finished_at__gt=Now() - newer_than,
     )
+    # Sorted here: in the order of keys, MySQL would walk the whole table.
+    return sorted(unknown.order_by().values_list("pk", flat=True))
+
+
+def settle_unknown(
+    keys: Sequence[int],
+    sessions: Mapping[int, Session],
+    *,
+    in_flight: Sequence[BroadcastMessage] = (),
+) -> int:
+    """Asks the transports {device id: session} about these messages, whose outcome got lost;
+    returns how many they settled.
+
+    `in_flight` is what these very sessions are sending: declared unknown because it takes too
+    long, it may still leave, so that "not sent" would not be the last word.
+    """
+    unknown = BroadcastMessage.objects.filter(pk__in=keys, status="unknown")
     sending = {message.pk for message in in_flight}
     settled = 0
-    for message in unknown.order_by("-finished_at")[:500]:
+    for message in unknown.order_by("pk"):
         session = sessions.get(message.device_id or 0)
         if message.pk in sending or not session:
             continue

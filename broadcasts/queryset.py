@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
@@ -42,6 +42,15 @@ RELEASED: dict[str, Any] = {
 # What was handed over and never left, for no reason of its own: that attempt says nothing about the
 # message and does not count. (Not below zero, which an unsigned column refuses.)
 NEVER_LEFT = RELEASED | {"attempts": Greatest(F("attempts"), 1) - 1}
+# A person's word: it starts over, and is due now.
+ANEW = RELEASED | {
+    "attempts": 0,
+    "restarts": F("restarts") + 1,
+    "provider_message_id": None,
+    "scheduled_at": Now(),
+    "error_code": "",
+    "error_message": "",
+}
 INTERRUPTED: dict[str, Any] = {
     "status": "unknown",
     "finished_at": Now(),
@@ -191,8 +200,18 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         )
 
     def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
-        guard = self._may_start_over()
-        return self.move([expected], guard=guard, decision=(decision, by), **_anew())
+        from broadcasts.restarts import (
+            Deadlines,
+        )  # it counts messages, which are made of this class
+
+        deadlines = Deadlines()
+        return self.move(
+            [expected],
+            guard=self._may_start_over(),
+            decision=(decision, by),
+            of_chunk=lambda rows: {"expires_at": deadlines.of(rows)},
+            **ANEW,
+        )
 
     def may_start_over(self) -> Self:
         """Of these, what the verbs above would put back in the queue."""
@@ -214,6 +233,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         *,
         limit: int | None = None,
         decision: tuple[str, AnyUser] | None = None,
+        of_chunk: Callable[[BroadcastMessageQuerySet], dict[str, Any]] | None = None,
         **values: Any,
     ) -> int:
         """Changes the status of those of these rows that have one of the expected ones.
@@ -221,7 +241,8 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         Reads keys, then updates by key in chunks: a range UPDATE by status is what deadlocks with
         claims. `guard` is checked in the UPDATE itself. Returns how many rows changed; `limit`,
         rounded up to a chunk, bounds it where a person waits. With a `decision` (Attempt.Decision,
-        and whose it was) what the rows had ended as goes into their history.
+        and whose it was) what the rows had ended as goes into their history. `of_chunk` returns
+        the values that depend on which rows go together.
         """
         moved = 0
         # Not in the order of their keys: MySQL would walk the whole table for it. What was moved
@@ -229,11 +250,13 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         rows = self.filter(guard, status__in=expected).order_by()
         candidates = rows.values_list("pk", flat=True)
         while (limit is None or moved < limit) and (ids := sorted(_read(candidates[:CHUNK]))):
-            rows = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
+            chunk = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
+            if of_chunk:
+                values |= of_chunk(chunk)
             if decision:
-                changed = _supersede(rows, *decision, status=status, **values)
+                changed = _supersede(chunk, *decision, status=status, **values)
             else:
-                changed = _update(rows, status=status, **values)
+                changed = _update(chunk, status=status, **values)
             moved += changed
             if not changed:
                 break
@@ -301,39 +324,33 @@ def _chunks(rows: list[tuple[int, str | None]]) -> Iterator[list[tuple[int, str 
         yield rows[start : start + CHUNK]
 
 
-def _anew() -> dict[str, Any]:
-    """The values of a message that starts over, due now."""
-    return RELEASED | {
-        "attempts": 0,
-        "restarts": F("restarts") + 1,
-        "provider_message_id": None,
-        "scheduled_at": Now(),
-        "expires_at": Now() + settings.RECOVERY_WINDOW,
-        "error_code": "",
-        "error_message": "",
-    }
-
-
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self) -> Self:
         """Broadcasters whose heartbeat is not older than a lease, by the database's clock."""
         recent = Now() - timedelta(seconds=settings.LEASE_SECONDS)
         return self.filter(stopped_at__isnull=True, heartbeat_at__gt=recent)
 
-    def register(self, worker_id: str) -> Worker:
+    def capacity(self) -> int:
+        """How many devices these may hold together."""
+        return int(self.aggregate(total=Sum("capacity", default=0))["total"])
+
+    def register(self, worker_id: str, **values: Any) -> Worker:
         return self.create(
             id=worker_id,
             hostname=socket.gethostname(),
             pid=os.getpid(),
             started_at=Now(),
             heartbeat_at=Now(),
+            **values,
         )
 
     @survive_conflicts
-    def beat(self, worker_id: str, *, devices: int) -> datetime:
-        """Says that this broadcaster lives; returns the database's time."""
-        if not self.filter(pk=worker_id).update(heartbeat_at=Now(), devices=devices):
-            self.register(worker_id)  # its row was tidied away while the database was unreachable
+    def beat(self, worker_id: str, **values: int) -> datetime:
+        """Says that this broadcaster lives, with what it holds and may hold; returns the
+        database's time."""
+        if not self.filter(pk=worker_id).update(heartbeat_at=Now(), **values):
+            # It is new, or was tidied away while the database was unreachable.
+            self.register(worker_id, **values)
         now: datetime = self.filter(pk=worker_id).values_list(Now(), flat=True).get()
         return now
 

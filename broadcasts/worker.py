@@ -58,7 +58,9 @@ class Broadcaster:
         self.drain = drain
         self.supervisor = supervisor
         self.stopping = False
-        self._inbox: queue.SimpleQueue[Sent | Said] = queue.SimpleQueue()
+        # Not a SimpleQueue: Python 3.11's waits for ever where its time-out ends while it looks at
+        # it (it goes on with what is left, and takes less than nothing for "no limit").
+        self._inbox: queue.Queue[Sent | Said] = queue.Queue()
         self._unrecorded: list[Sent] = []
         # What was given to a transport and has not been recorded yet, by message and claim (one
         # claim serves many devices), whatever became of the device's lease in the meantime.
@@ -80,7 +82,7 @@ class Broadcaster:
     def run(self) -> None:
         """Runs until stopped (or, draining, until nothing is left to send)."""
         while not self.stopping and not self._survive(
-            lambda: Worker.objects.beat(self.id, devices=0)
+            lambda: Worker.objects.beat(self.id, devices=0, capacity=self._leases.capacity)
         ):
             pass
         logger.info("Worker %s started", self.id)

@@ -9,12 +9,13 @@ from functools import partial
 
 import pytest
 
+from broadcasts.leases import LOOK_AROUND_SECONDS
 from broadcasts.models import BroadcastMessage, Worker
 from campaigns.models import Campaign
 from config import ledger
 from devices.models import Device, SimulatedMessage
 from tests.factories import CampaignFactory, DeviceFactory, LeadFactory
-from tests.processes import broadcaster, wait_until
+from tests.processes import FAST, broadcaster, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,6 +124,24 @@ def test_two_broadcasters_share_the_devices_between_them() -> None:
             second.terminate()
             second.wait(timeout=30)
         wait_until(lambda: shares() == [6])
+
+
+def test_the_devices_of_one_that_was_killed_are_taken_once_its_leases_have_run_out() -> None:
+    DeviceFactory.create_batch(6)
+
+    with broadcaster() as first, broadcaster() as second:
+        wait_until(lambda: len(set(Device.objects.leased().values_list("worker_id"))) == 2)
+        os.killpg(second.pid, signal.SIGKILL)
+        # The lease, a look around, and what a busy host adds to it.
+        seconds = int(FAST["LEASE_SECONDS"]) + LOOK_AROUND_SECONDS + 4
+        victims = Worker.objects.filter(pid=second.pid)
+        wait_until(
+            lambda: (
+                Device.objects.leased().exclude(worker_id__in=victims.values("pk")).count() == 6
+            ),
+            seconds=seconds,
+        )
+        assert first.poll() is None
 
 
 def test_workers_really_are_so_many_processes_and_end_together() -> None:

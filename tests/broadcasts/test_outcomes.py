@@ -255,7 +255,7 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     assert BroadcastMessage.objects.unstick()["unknown"] == 1
     session = Mock(recall=Mock(return_value=memory))
 
-    settle_unknown("worker", {message.device_id: session})
+    settle_unknown([message.pk], {message.device_id: session})
 
     session.recall.assert_called_once_with(message.key)
     message.refresh_from_db()
@@ -270,7 +270,7 @@ def test_what_is_still_being_sent_is_not_asked_about() -> None:
     assert BroadcastMessage.objects.unstick(older_than=timedelta(microseconds=1))["unknown"] == 1
     session = Mock(recall=Mock(return_value=NotSent()))
 
-    assert settle_unknown("worker", {message.device_id: session}, in_flight=[message]) == 0
+    assert settle_unknown([message.pk], {message.device_id: session}, in_flight=[message]) == 0
     message.refresh_from_db()
     assert message.status == "unknown"
 
@@ -284,7 +284,7 @@ def test_what_a_live_session_is_unsure_of_is_settled_only_by_its_arrival(
     """Not sent yet is not never sent: the session that sent it may still be at it."""
     message = after(on_the_wire(), Unknown("timed_out", "No answer in time."))
 
-    settle_unknown("worker", {message.device_id: Mock(recall=Mock(return_value=memory))})
+    settle_unknown([message.pk], {message.device_id: Mock(recall=Mock(return_value=memory))})
 
     message.refresh_from_db()
     assert message.status == status
@@ -294,7 +294,7 @@ def test_a_transport_that_cannot_be_asked_does_not_end_the_broadcaster() -> None
     message = after(on_the_wire(), Unknown("timed_out", "No answer in time."))
     broken = Mock(recall=Mock(side_effect=OSError("the session file is damaged")))
 
-    assert settle_unknown("worker", {message.device_id: broken}) == 0
+    assert settle_unknown([message.pk], {message.device_id: broken}) == 0
 
 
 def test_each_attempt_waits_longer() -> None:

@@ -258,9 +258,10 @@ def test_a_broadcaster_lives_as_long_as_its_heart_beats() -> None:
     Worker.objects.retire("gone")
     Worker.objects.register("alive")
 
-    database_time = Worker.objects.beat("alive", devices=3)
+    database_time = Worker.objects.beat("alive", devices=3, capacity=5)
 
     assert [worker.pk for worker in Worker.objects.alive()] == ["alive"]
+    assert Worker.objects.alive().capacity() == 5
     assert abs(database_time - timezone.now()) < timedelta(seconds=5)
 
 

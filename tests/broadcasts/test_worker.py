@@ -13,11 +13,13 @@ from django.utils import timezone
 
 from broadcasts import outcomes, worker
 from broadcasts.inbound import is_opt_out
+from broadcasts.leases import clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.worker import Broadcaster
 from campaigns.models import Campaign
 from devices.models import Device, SimulatedMessage
 from devices.transports import simulator, transport
+from devices.transports.base import Connected
 from devices.transports.simulator import World
 from leads.models import Lead
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
@@ -336,6 +338,24 @@ def test_a_device_whose_session_does_not_open_does_not_end_the_others(
 
     broken.refresh_from_db()
     assert broken.worker_id == ""
+
+
+def test_a_wait_that_is_over_at_once_ends() -> None:
+    """The broadcaster's one thread slept for ever, when nothing was on its way to wake it."""
+    broadcaster = Broadcaster()
+
+    def wait_briefly() -> None:
+        for _ in range(5000):
+            broadcaster._reported(1, 1, Connected())
+            broadcaster._sort_in(broadcaster._inbox.get())
+            broadcaster._turned_at = clock() - worker.TICK_SECONDS + 5e-6
+            broadcaster._wait()
+
+    waiting = threading.Thread(target=wait_briefly, daemon=True)
+    waiting.start()
+    waiting.join(30)
+
+    assert not waiting.is_alive()
 
 
 def test_a_replaced_connection_can_send_no_more() -> None:

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("broadcasts", "0002_attempts"),
+        ("broadcasts", "0003_worker_capacity"),
     ]
 
     operations = [
