@@ -2,18 +2,17 @@
 
     python -m benchmarks enqueue [--database-url URL] [--leads N] [--devices N]
 
-Fills leads (some opted out, without consent or not on WhatsApp; one niche of ten not chosen), lets
-the scheduler queue a campaign to them in a test database of its own, and copies as many rows in
-the same chunks into a twin of the table with nothing but the database's driver. Meanwhile another
+Fills leads (some opted out, without consent or not on WhatsApp; one niche of ten not chosen), in a
+database of its own. The fan-out, as the scheduler calls it, and nothing but the database's driver,
+which copies as many rows in the same chunks into a twin of the table, take turns of a few seconds:
+what else the machine does meanwhile meets both. Then a second campaign is queued while another
 process inserts a message, updates a device and edits a lead, over and over, and keeps the longest
-that each of them took.
+that each of them took; and before that, how long they take with nobody in the way.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,6 +21,15 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+from benchmarks import databases
+from benchmarks.report import report
+
+# What it is to hold.
+RATIO = 0.7
+LONGEST_SECONDS = 0.2
+
+TURN_SECONDS = 10.0
+ALONE_SECONDS = 10.0
 NICHES = 10
 BATCH = 5_000
 
@@ -47,14 +55,21 @@ SELECT CASE WHEN reason = '' THEN device_id END, id, {campaign}, phone, name,
          ORDER BY l.id) AS audience
 """
 NEXT_LEADS = """
-SELECT MAX(id) FROM (SELECT id FROM leads WHERE id > {after} ORDER BY id LIMIT {chunk}) AS ids
+SELECT MAX(id) FROM (SELECT id FROM leads WHERE id > {after} AND id <= {upto}
+                      ORDER BY id LIMIT {chunk}) AS ids
 """
 BODY = "Hi {name|there}, the shop is open until nine tonight. https://example.my/a"
 FILLED = "Hi Siti Nurhaliza 123456, the shop is open until nine tonight. https://example.my/a"
 
 
 def fill(leads: int, devices: int) -> None:
-    """Writes the leads, each with a niche and most with a device of their own."""
+    """Writes the leads, each with a niche and most with a device of their own.
+
+    In a process of its own: what it leaves free in memory would hide what queuing takes.
+    """
+    import django
+
+    django.setup()
     from django.utils import timezone
 
     from devices.models import Device
@@ -97,38 +112,30 @@ def campaign_of_all_but_one_niche() -> Any:
     return campaign
 
 
-def queue(campaign: Any) -> float:
-    """Returns the seconds that the scheduler's passes took until the campaign was queued whole."""
-    from campaigns.models import Campaign
+def queue(campaign: Any, seconds: float = 45.0) -> bool:
+    """One pass of the scheduler over this campaign; returns whether it is queued whole."""
+    from campaigns.fanout import fan_out
 
-    began_at = time.perf_counter()
-    while campaign.fanned_out_at is None:
-        Campaign.objects.process()
-        campaign.refresh_from_db()
-    return time.perf_counter() - began_at
+    complete = fan_out(campaign, stop_at=time.monotonic() + seconds)
+    campaign.refresh_from_db()
+    return complete
 
 
-def copy(campaign: Any, chunk: int) -> float:
-    """Returns the seconds that the bare statements took, a commit after each."""
+def copy(campaign: Any, chunk: int, after: int, upto: int) -> None:
+    """Copies the rows of the leads between these ids, a commit after each chunk."""
     from django.db import connection
 
-    with connection.cursor() as cursor:
-        _make_twin(cursor)
-        cursor.execute("SELECT COALESCE(MAX(id), 0) FROM leads")
-        newest = cursor.fetchone()[0]
     niches = ", ".join(str(niche.pk) for niche in campaign.niches.all())
     now = "NOW(6)" if connection.vendor == "mysql" else "STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')"
-    driver = connection.connection  # autocommit: each statement is a commit
-    cursor, after, began_at = driver.cursor(), 0, time.perf_counter()
-    while after < newest:
-        cursor.execute(NEXT_LEADS.format(after=after, chunk=chunk))
-        upto = cursor.fetchone()[0]
+    cursor = connection.connection.cursor()  # the driver's; autocommit: each statement is a commit
+    while after < upto:
+        cursor.execute(NEXT_LEADS.format(after=after, upto=upto, chunk=chunk))
+        end = cursor.fetchone()[0]
         statement = COPY.format(
-            campaign=campaign.pk, body=FILLED, now=now, after=after, upto=upto, niches=niches
+            campaign=campaign.pk, body=FILLED, now=now, after=after, upto=end, niches=niches
         )
         cursor.execute(statement)
-        after = upto
-    return time.perf_counter() - began_at
+        after = end
 
 
 def _make_twin(cursor: Any) -> None:
@@ -152,24 +159,20 @@ def _make_twin(cursor: Any) -> None:
         cursor.execute(sql)
 
 
-def disturb(name: str, done: Event, results: Any) -> None:
-    """Works on the same tables until told to stop; hands back the longest times in seconds."""
+def disturb(begin: Event, done: Event, results: Any) -> None:
+    """Works on the same tables until told to stop; hands back, for the time until it begins and
+    for the time from then on, how often it did and the longest that each took, in seconds."""
     import django
 
     django.setup()
-    from django.db import connection
     from django.utils import timezone
 
     from broadcasts.models import BroadcastMessage
     from devices.models import Device
     from leads.models import Lead
 
-    connection.settings_dict["NAME"] = name
     devices = list(Device.objects.values_list("pk", flat=True))
     leads = list(Lead.objects.order_by("pk").values_list("pk", flat=True)[::997])
-    longest = {"insert a message": 0.0, "update a device": 0.0, "edit a lead": 0.0}
-    done.clear()
-    results.put("ready")
 
     def insert(n: int) -> object:
         return BroadcastMessage.objects.create(
@@ -185,97 +188,126 @@ def disturb(name: str, done: Event, results: Any) -> None:
     def edit(n: int) -> object:
         return Lead.objects.filter(pk=leads[n % len(leads)]).update(source=f"edited {n}")
 
+    works = {"insert a message": insert, "update a device": update, "edit a lead": edit}
     n = 0
-    while not done.is_set():
-        n += 1
-        for what, do in zip(longest, (insert, update, edit), strict=True):
-            began_at = time.perf_counter()
-            do(n)
-            longest[what] = max(longest[what], time.perf_counter() - began_at)
-        time.sleep(0.005)
-    results.put((n, longest))
+    for until in (begin, done):
+        longest, before = dict.fromkeys(works, 0.0), n
+        while not until.is_set():
+            n += 1
+            for what, work in works.items():
+                began_at = time.perf_counter()
+                work(n)
+                longest[what] = max(longest[what], time.perf_counter() - began_at)
+            time.sleep(0.005)
+        results.put((n - before, longest))
 
 
-def megabytes() -> float:
-    """Returns the process's resident memory now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+class PeakMemory:
+    """How much the process's resident memory has grown at most, since this was made."""
+
+    def __init__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        self.before = self._read("VmRSS")
+
+    def megabytes(self) -> float:
+        return (self._read("VmHWM") - self.before) / 1e6
+
+    def _read(self, name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def take_turns(campaign: Any, chunk: int) -> tuple[float, float, list[float]]:
+    """Returns the seconds of the campaign and of the bare statements, and the peak growth of
+    memory after the first turn and at the end."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        _make_twin(cursor)
+    campaign.start()
+    campaign.refresh_from_db()
+    memory = PeakMemory()
+    took = bare = 0.0
+    grown: list[float] = []
+    complete = False
+    while not complete:
+        after, began_at = campaign.checkpoint_lead_id, time.perf_counter()
+        complete = queue(campaign, TURN_SECONDS)
+        took += time.perf_counter() - began_at
+        grown = [*grown[:1], memory.megabytes()]
+        began_at = time.perf_counter()
+        copy(campaign, chunk, after, campaign.checkpoint_lead_id)
+        bare += time.perf_counter() - began_at
+    return took, bare, grown
+
+
+def with_others() -> tuple[float, Any, tuple[Any, Any], tuple[Any, Any]]:
+    """Queues another campaign while a process is in the way; returns the seconds it took, the
+    campaign, and what that process has to say without and with it."""
+    spawn = multiprocessing.get_context("spawn")
+    begin, done, results = spawn.Event(), spawn.Event(), spawn.Queue()
+    other = spawn.Process(target=disturb, args=(begin, done, results))
+    other.start()
+    campaign = campaign_of_all_but_one_niche()
+    time.sleep(ALONE_SECONDS)
+    begin.set()
+    alone = results.get()
+    campaign.start()
+    campaign.refresh_from_db()
+    began_at = time.perf_counter()
+    while not queue(campaign):
+        pass
+    took = time.perf_counter() - began_at
+    done.set()
+    beside = results.get()
+    other.join()
+    return took, campaign, alone, beside
 
 
 def measure(leads: int, devices: int) -> None:
-    from django.db import connection
-
-    from benchmarks.report import report
-    from broadcasts.models import BroadcastMessage
     from campaigns import fanout
-    from campaigns.models import Campaign
 
-    fill(leads, devices)
-    campaign = campaign_of_all_but_one_niche()
-    before = megabytes()
-    took = queue(campaign)
-    grown = megabytes() - before
-    count = BroadcastMessage.objects.filter(campaign=campaign).count()
-    skipped = BroadcastMessage.objects.filter(campaign=campaign, status="skipped").count()
-    bare = copy(campaign, fanout.CHUNK)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT COUNT(*) FROM twin")
-        assert cursor.fetchone()[0] == count
     spawn = multiprocessing.get_context("spawn")
-    done, results = spawn.Event(), spawn.Queue()
-    args = (str(connection.settings_dict["NAME"]), done, results)
-    other = spawn.Process(target=disturb, args=args)
-    other.start()
-    results.get()
-    again = campaign_of_all_but_one_niche()
-    began_at = time.perf_counter()
-    again.start()
-    Campaign.objects.process()  # one pass of the scheduler: 45 s at most
-    disturbed = time.perf_counter() - began_at
-    again.refresh_from_db()
-    done.set()
-    rounds, longest = results.get()
-    other.join()
+    filling = spawn.Process(target=fill, args=(leads, devices))
+    filling.start()
+    filling.join()
+    campaign = campaign_of_all_but_one_niche()
+    # A chunk is so many messages; of so many leads, since one niche of ten was not chosen.
+    chunk = fanout.CHUNK * NICHES // (NICHES - 1)
+    took, bare, grown = take_turns(campaign, chunk)
+    counts = campaign.counts()
+    count = sum(counts.values())
+    assert databases.ask("SELECT COUNT(*) FROM twin") == count == campaign.audience_size
+    disturbed, again, alone, beside = with_others()
+    assert again.audience_size == count
     rows = [
-        {"what": "bare INSERT ... SELECT", "seconds": bare, "leads/s": count / bare, "ratio": 1.0},
-        {
-            "what": "campaign",
-            "seconds": took,
-            "leads/s": count / took,
-            "ratio": bare / took,
-        },
-        {
-            "what": "campaign, others at work",
-            "seconds": disturbed,
-            "leads/s": again.audience_size / disturbed,
-            "ratio": again.audience_size / disturbed / (count / bare),
-        },
-    ]
+        {"what": what, "seconds": seconds, "leads/s": count / seconds,
+         "ratio": bare / seconds, "goal": goal}
+        for what, seconds, goal in (
+            ("bare INSERT ... SELECT", bare, None),
+            ("campaign", took, RATIO),
+            ("campaign, others at work", disturbed, None),
+        )
+    ]  # fmt: skip
+    longest = {
+        what: f"{alone[1][what] * 1000:.0f} ms at most alone, {seconds * 1000:.0f} ms beside it; "
+        f"goal {LONGEST_SECONDS * 1000:.0f} ms"
+        for what, seconds in beside[1].items()
+    }
     report(
-        "enqueue", rows, database=connection.display_name, leads=leads, devices=devices,
-        queued=count, skipped=skipped, chunk=fanout.CHUNK, memory_growth_mb=round(grown, 1),
-        others_rounds=rounds,
-        **{f"longest: {what}, ms": round(took * 1000) for what, took in longest.items()},
+        "enqueue", rows, **databases.facts(), leads=leads, devices=devices, queued=count,
+        skipped=counts["skipped"], chunk=fanout.CHUNK,
+        memory=f"grew by {grown[0]:.1f} MB at most in the first turn, {grown[-1]:.1f} MB in all",
+        others=f"{alone[0]} rounds alone, {beside[0]} beside it",
+        **longest,
     )  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database-url")
+    parser = databases.parser(__doc__)
     parser.add_argument("--leads", type=int, default=1_000_000)
     parser.add_argument("--devices", type=int, default=3_000)
     options = parser.parse_args(arguments)
-    if options.database_url:
-        os.environ["DATABASE_URL"] = options.database_url
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    import django
-
-    django.setup()
-    from django.db import connection
-
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
+    with databases.own_database(options.database_url, keep=options.keep):
         measure(options.leads, options.devices)
-    finally:
-        connection.creation.destroy_test_db(str(connection.settings_dict["NAME"]), verbosity=0)
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import connection
 
@@ -19,27 +19,26 @@ from leads.models import Lead
 
 # Seen by this connection alone, and gone with it.
 STAGE = """
-CREATE TEMPORARY TABLE IF NOT EXISTS broadcast_staged (
-    lead_id BIGINT NOT NULL PRIMARY KEY, device_id BIGINT NULL, skip_reason VARCHAR(20) NOT NULL,
-    expires_at {time} NULL, body {text} NULL)
+CREATE TEMPORARY TABLE broadcast_staged (
+    lead_id BIGINT NOT NULL PRIMARY KEY, device_id BIGINT NULL,
+    skip_reason VARCHAR(20) NOT NULL DEFAULT '', expires_at {time} NULL, body {text} NULL)
 """
 TYPES = {
     "mysql": {"time": "DATETIME(6)", "text": "LONGTEXT CHARACTER SET utf8mb4"},
     "sqlite": {"time": "DATETIME", "text": "TEXT"},
 }
-CLEAR = "DELETE FROM broadcast_staged"
-FILL = """
-INSERT INTO broadcast_staged (lead_id, device_id, skip_reason, expires_at, body)
-VALUES (%s, %s, %s, %s, %s)
+# To delete the rows of the page before takes as long as to write them.
+UNSTAGE = "DROP {temporary} TABLE IF EXISTS broadcast_staged"
+TEMPORARY = {"mysql": "TEMPORARY", "sqlite": ""}
+# Numbers, times and our own words, in as few columns as will do: a driver takes longer to make a
+# parameter ready than the server to read it. Only a text is one.
+PLACE = "INSERT INTO broadcast_staged (lead_id, device_id, expires_at) VALUES "
+PLACED = "(%d, %d, '%s')"
+SKIP = "INSERT INTO broadcast_staged (lead_id, skip_reason) VALUES "
+SKIPPED = "(%d, '%s')"
+PLACE_WITH_TEXT = """
+INSERT INTO broadcast_staged (lead_id, device_id, expires_at, body) VALUES (%s, %s, %s, %s)
 """
-# Most of them: two numbers, and a deadline as the one parameter. A driver takes longer to make
-# one ready than the server to read it.
-FILL_PLAIN = """
-INSERT INTO broadcast_staged (lead_id, device_id, skip_reason, expires_at, body) VALUES {rows}
-"""
-PLAIN = "(%d, %d, '', %%s, NULL)"
-# Far below max_allowed_packet, and SQLite's 32,766 parameters.
-PLAIN_ROWS = 1000
 
 # A left join: for a lead that was deleted this moment there is no number, and the database refuses
 # the chunk. The next pass reads the audience anew; with an inner join one would be missing.
@@ -51,7 +50,7 @@ SELECT {values}, s.lead_id, s.device_id, s.skip_reason, s.expires_at, l.phone,
        CASE WHEN s.skip_reason <> '' THEN 'skipped' ELSE 'pending' END,
        CASE WHEN s.skip_reason <> '' THEN %s END
   FROM broadcast_staged s LEFT JOIN {leads} l ON l.id = s.lead_id
- WHERE 1 = 1
+ WHERE s.lead_id > %s AND s.lead_id <= %s
  ORDER BY s.lead_id
 """
 UNLESS_THERE = {
@@ -63,14 +62,9 @@ NAME_OR = "CASE WHEN HEX(l.name) <> '' THEN l.name ELSE %s END"
 JOINED = {"mysql": "CONCAT(%s, {name}, %s)", "sqlite": "(%s || {name} || %s)"}
 
 
-class Entry(NamedTuple):
-    """One message of a campaign. Without a body, the greeting that all share is its text."""
-
-    lead_id: int
-    device_id: int | None
-    skip_reason: str
-    expires_at: datetime | None
-    body: str | None = None
+# One message of a campaign: lead, device, skip reason, when it expires, text. Without a text, the
+# greeting that all share is its text. A bare tuple: there are a million.
+Entry = tuple[int, int | None, str, datetime | None, str | None]
 
 
 def enqueue(messages: Iterable[BroadcastMessage], *, unique: tuple[str, str]) -> None:
@@ -90,32 +84,42 @@ def stage(entries: Sequence[Entry]) -> None:
     To be called outside of the transaction: a server with enforce_gtid_consistency makes no
     temporary table inside of one.
     """
-    times: dict[datetime | None, Any] = {None: None}  # many share a deadline
-    plain: list[tuple[str, Any]] = []
-    others = []
+    adapted: dict[datetime | None, Any] = {}  # many share a deadline
+    placed, with_text, skipped = [], [], []
     for lead_id, device_id, skip_reason, expires_at, body in entries:
-        if expires_at not in times:
-            times[expires_at] = connection.ops.adapt_datetimefield_value(expires_at)
-        if device_id is None or skip_reason or body is not None:
-            others.append((lead_id, device_id, skip_reason, times[expires_at], body))
+        if skip_reason:
+            skipped.append(SKIPPED % (lead_id, skip_reason))
+            continue
+        if (time := adapted.get(expires_at)) is None:
+            time = adapted[expires_at] = connection.ops.adapt_datetimefield_value(expires_at)
+        if body is None:
+            placed.append(PLACED % (lead_id, device_id, time))
         else:
-            plain.append((PLAIN % (lead_id, device_id), times[expires_at]))
+            with_text.append((lead_id, device_id, time, body))
     with connection.cursor() as cursor:
+        cursor.execute(UNSTAGE.format(temporary=TEMPORARY[connection.vendor]))
         cursor.execute(STAGE.format(**TYPES[connection.vendor]))
-        cursor.execute(CLEAR)
-        for start in range(0, len(plain), PLAIN_ROWS):
-            rows, deadlines = zip(*plain[start : start + PLAIN_ROWS], strict=True)
-            cursor.execute(FILL_PLAIN.format(rows=", ".join(rows)), deadlines)
-        if others:
-            cursor.executemany(FILL, others)
+        if placed:
+            cursor.execute(PLACE + ", ".join(placed))
+        if with_text:
+            cursor.executemany(PLACE_WITH_TEXT, with_text)
+        if skipped:
+            cursor.execute(SKIP + ", ".join(skipped))
 
 
-def enqueue_staged(shared: Mapping[str, Any], greeting: Greeting | None, now: datetime) -> None:
+def enqueue_staged(
+    between: tuple[int, int],
+    shared: Mapping[str, Any],
+    greeting: Greeting | None,
+    now: datetime,
+) -> None:
     """Inserts a campaign's messages for what is staged, leaving alone who has one already.
 
-    `shared` are the values, by column, that all have; the rest have the model's defaults.
+    Of the leads with an id above the first of `between` and up to the second. `shared` are the
+    values, by column, that all have; the rest have the model's defaults.
     """
-    own = {*Entry._fields, "recipient_phone", "recipient_name", "status", "finished_at"}
+    own = {"lead_id", "device_id", "skip_reason", "expires_at", "recipient_phone",
+           "recipient_name", "body", "status", "finished_at"}  # fmt: skip
     given: dict[str, Any] = {}
     for field in BroadcastMessage._meta.concrete_fields:
         if field.attname not in own and not field.primary_key:
@@ -128,7 +132,7 @@ def enqueue_staged(shared: Mapping[str, Any], greeting: Greeting | None, now: da
     if greeting:
         body = JOINED[connection.vendor].format(name=NAME_OR if greeting.has_name else "%s")
         parameters += greeting.parts
-    parameters.append(connection.ops.adapt_datetimefield_value(now))
+    parameters += (connection.ops.adapt_datetimefield_value(now), *between)
     messages = connection.ops.quote_name(BroadcastMessage._meta.db_table)
     statement = (INSERT + UNLESS_THERE[connection.vendor]).format(
         messages=messages,

@@ -10,10 +10,9 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import starmap
-from typing import NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -28,12 +27,18 @@ from broadcasts.rendering import greeting_of, prepare, variables_of
 from broadcasts.retrying import survive_conflicts
 from campaigns.audience import Audience
 from campaigns.models import Campaign
+from devices.models import Device
 from leads.models import Lead
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 2500
-MINUTE = timedelta(minutes=1)
+# Read at once: what the database takes to find a page's audience is shared by many.
+PAGE = 5_000
+# Written and committed at once. So long whoever inserts another message, or writes to one of these
+# leads or devices, has to wait.
+CHUNK = 1_000
+# Messages share a deadline for so long, so that a million have a few hundred between them.
+GRAIN = timedelta(minutes=5)
 # Retries, drips that go first and the time a send takes add up: the later a message is expected,
 # the less exactly.
 DRIFT = 0.5
@@ -59,59 +64,49 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         Campaign.objects.filter(pk=campaign.pk).update(resumed_at=Now())
         return False
     _freeze_audience(campaign)
-    entry = _entries(campaign, allocation, starts_at)
+    placed = _placing(campaign, allocation, starts_at)
     while time.monotonic() < stop_at:
-        if not _still_ours(campaign):
-            return False
-        last_lead_id = _end_of_chunk(campaign)
+        last_lead_id = _end_of_page(campaign)
         if last_lead_id is None:
             return _complete(campaign)
-        recipients = _recipients(campaign, audience, last_lead_id)
-        entries = [entry(recipient) for recipient in recipients]
-        if not _commit_chunk(campaign, entries, last_lead_id):
+        entries = placed(_recipients(campaign, audience, last_lead_id))
+        if not _commit_page(campaign, entries, last_lead_id):
             return False
     return False
 
 
-class _Recipient(NamedTuple):
-    lead_id: int
-    phone: str
-    name: str
-    device_id: int | None
-    skip_reason: str
-    niches: str = ""
-
-
-def _end_of_chunk(campaign: Campaign) -> int | None:
-    """Returns the last id of the next CHUNK leads, whoever they are; None after the last lead.
+def _end_of_page(campaign: Campaign) -> int | None:
+    """Returns the last id of the next PAGE leads, whoever they are; None after the last lead.
 
     Of leads, not of the audience: to find the next of a small audience, the database would look
-    through all the rest, and for a large one gather its niches anew for each chunk.
+    through all the rest, and for a large one gather its niches anew for each page.
     """
-    ids = Lead.objects.filter(
-        pk__gt=campaign.checkpoint_lead_id, pk__lte=campaign.audience_max_lead_id or 0
-    ).order_by("pk")
-    return max(ids.values_list("pk", flat=True)[:CHUNK], default=None)
+    newest = campaign.audience_max_lead_id or 0
+    if campaign.checkpoint_lead_id >= newest:
+        return None
+    leads = Lead.objects.filter(pk__gt=campaign.checkpoint_lead_id, pk__lte=newest)
+    ids = leads.order_by("pk").values_list("pk", flat=True)
+    return ids[PAGE - 1 : PAGE].first() or newest
 
 
-def _recipients(campaign: Campaign, audience: Audience, last_lead_id: int) -> list[_Recipient]:
-    """Returns the audience up to there, without making a Lead of each: there are many."""
+def _recipients(campaign: Campaign, audience: Audience, last_lead_id: int) -> Iterable[Any]:
+    """Returns the audience up to there: id, device and skip reason of each, and, where Python has
+    to fill in the text, also name, number and niches.
+
+    Without making an object of each: there are many.
+    """
     leads = audience.leads_between(campaign.checkpoint_lead_id, last_lead_id).order_by("pk")
-    rows = leads.values_list("pk", "phone", "name", "device_id", F("skip_reason"))
-    recipients = list(starmap(_Recipient, rows))
-    if recipients and "niche" in variables_of(campaign.message):
-        names = _niches(recipients)
-        recipients = [
-            recipient._replace(niches=", ".join(names[recipient.lead_id]))
-            for recipient in recipients
-        ]
-    return recipients
+    decided_by = ("pk", "device_id", F("skip_reason"))
+    if greeting_of(campaign.message):
+        return leads.values_list(*decided_by)
+    rows = leads.values_list(*decided_by, "name", "phone")
+    names = _niches([row[0] for row in rows]) if "niche" in variables_of(campaign.message) else {}
+    return [(*row, ", ".join(names.get(row[0], ()))) for row in rows]
 
 
-def _niches(recipients: list[_Recipient]) -> dict[int, list[str]]:
+def _niches(lead_ids: list[int]) -> dict[int, list[str]]:
     names: dict[int, list[str]] = defaultdict(list)
-    ids = [recipient.lead_id for recipient in recipients]
-    carried = Lead.niches.through.objects.filter(lead_id__in=ids)
+    carried = Lead.niches.through.objects.filter(lead_id__in=lead_ids)
     for lead_id, name in carried.order_by("niche__name").values_list("lead_id", "niche__name"):
         names[lead_id].append(name)
     return names
@@ -126,20 +121,39 @@ def _freeze_audience(campaign: Campaign) -> None:
     campaign.refresh_from_db(fields=["audience_max_lead_id", "checkpoint_lead_id"])
 
 
-def _still_ours(campaign: Campaign) -> bool:
-    """Whether it may go on: not paused or cancelled, and no other scheduler is further on."""
-    return Campaign.objects.filter(
-        pk=campaign.pk,
-        status=Campaign.Status.QUEUING,
-        checkpoint_lead_id=campaign.checkpoint_lead_id,
-    ).exists()
-
-
 @survive_conflicts
-def _commit_chunk(campaign: Campaign, entries: list[Entry], last_lead_id: int) -> bool:
-    stage(entries)  # anew with each try: a connection that was lost took it away
+def _commit_page(campaign: Campaign, entries: Sequence[Entry], last_lead_id: int) -> bool:
+    """Writes a page's messages by the CHUNK; returns whether all of them were ours to write."""
+    # The second try goes on behind the chunks of the first. It stages anew: a connection that was
+    # lost took what was staged away.
+    left = [entry for entry in entries if entry[0] > campaign.checkpoint_lead_id]
+    stage(left)
+    last_start = max(len(left) - 1, 0) // CHUNK * CHUNK
+    for start in range(0, last_start, CHUNK):
+        chunk = left[start : start + CHUNK]
+        if not _commit_chunk(campaign, chunk, chunk[-1][0]):
+            return False
+    return _commit_chunk(campaign, left[last_start:], last_lead_id)
+
+
+def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int) -> bool:
+    """Returns whether the chunk was ours to write: the campaign was not paused or cancelled this
+    moment, and no other scheduler is further on."""
     with transaction.atomic():
+        # First: whoever comes second waits here, and has nothing to undo.
+        moved = Campaign.objects.filter(
+            pk=campaign.pk,
+            status=Campaign.Status.QUEUING,
+            checkpoint_lead_id=campaign.checkpoint_lead_id,
+        ).update(
+            checkpoint_lead_id=last_lead_id,
+            # Counted by leads, not by rows: the two must add up, and can be seen not to.
+            audience_size=F("audience_size") + len(chunk),
+        )
+        if not moved:
+            return False
         enqueue_staged(
+            (campaign.checkpoint_lead_id, last_lead_id),
             {
                 "campaign_id": campaign.pk,
                 "priority": BroadcastMessage.Priority.CAMPAIGN,
@@ -150,19 +164,6 @@ def _commit_chunk(campaign: Campaign, entries: list[Entry], last_lead_id: int) -
             greeting_of(campaign.message),
             timezone.now(),
         )
-        moved = Campaign.objects.filter(
-            pk=campaign.pk,
-            status=Campaign.Status.QUEUING,
-            checkpoint_lead_id=campaign.checkpoint_lead_id,
-        ).update(
-            checkpoint_lead_id=last_lead_id,
-            # Counted by leads, not by rows: the two must add up, and can be seen not to.
-            audience_size=F("audience_size") + len(entries),
-        )
-        if not moved:
-            # Paused or cancelled this moment, or another scheduler was first: undo the chunk.
-            transaction.set_rollback(True)
-            return False
     campaign.checkpoint_lead_id = last_lead_id
     return True
 
@@ -176,26 +177,41 @@ def _complete(campaign: Campaign) -> bool:
     )
 
 
-def _entries(
+def _placing(
     campaign: Campaign, allocation: Allocation, starts_at: datetime
-) -> Callable[[_Recipient], Entry]:
-    """Returns what makes the message of one recipient: the text filled in, a device, a deadline."""
+) -> Callable[[Iterable[Any]], list[Entry]]:
+    """Returns what makes the messages of recipients: the text filled in, a device, a deadline."""
     # What the database can fill in itself need not travel there a million times.
     fill = None if greeting_of(campaign.message) else prepare(campaign.message)
     window = settings.RECOVERY_WINDOW
+    # By device: what was reckoned last, and for when.
+    latest: dict[int, tuple[datetime, datetime, datetime]] = {}
+    nothing = (starts_at, starts_at, starts_at)
 
-    def entry(recipient: _Recipient) -> Entry:
-        lead_id, phone, name, device_id, skip_reason, niches = recipient
-        if skip_reason:
-            return Entry(lead_id, None, skip_reason, None)
-        device, expected_at = allocation.place(device_id)
-        # By the minute, so that a million messages have a few thousand deadlines between them:
-        # reckoned from its beginning, with what that takes away given back.
-        minute = starts_at + (expected_at - starts_at) // MINUTE * MINUTE
-        late = minute if minute == expected_at else minute + MINUTE
-        allowance = window + (late - starts_at) * DRIFT + (late - minute)
-        expires_at = allocation.deadline(device, minute, allowance)
-        body = fill(name, phone, niches) if fill else None
-        return Entry(lead_id, device.pk, "", expires_at, body)
+    def reckon(device: Device, expected_at: datetime) -> tuple[datetime, datetime, datetime]:
+        """Returns from when, and until when, a message has to be expected to expire at the third.
 
-    return entry
+        Reckoned from the beginning of its GRAIN, with what that takes away given back.
+        """
+        begin = starts_at + (expected_at - starts_at) // GRAIN * GRAIN
+        late = begin if begin == expected_at else begin + GRAIN
+        allowance = window + (late - starts_at) * DRIFT + (late - begin)
+        expires_at = allocation.deadline(device, begin, allowance)
+        return expected_at, max(late, begin + timedelta.resolution), expires_at
+
+    def placed(recipients: Iterable[Any]) -> list[Entry]:
+        entries: list[Entry] = []
+        for lead_id, own_device_id, skip_reason, *known in recipients:
+            if skip_reason:
+                entries.append((lead_id, None, skip_reason, None, None))
+                continue
+            device, expected_at = allocation.place(own_device_id)
+            device_id = device.id
+            since, until, expires_at = latest.get(device_id, nothing)
+            if not since <= expected_at < until:
+                latest[device_id] = _, _, expires_at = reckon(device, expected_at)
+            body = fill(*known) if fill else None
+            entries.append((lead_id, device_id, "", expires_at, body))
+        return entries
+
+    return placed

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
@@ -149,6 +151,34 @@ def test_a_chunk_committed_by_another_scheduler_is_not_queued_again(
     campaign.refresh_from_db()
     assert campaign.status == "queuing"
     assert campaign.checkpoint_lead_id == leads[1].pk
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("code", [1213, 2013], ids=["deadlock", "lost connection"])
+def test_a_page_that_met_trouble_goes_on_behind_the_chunks_that_it_committed(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A connection that is lost takes away what was staged on it."""
+    monkeypatch.setattr(fanout, "CHUNK", 2)
+    leads = LeadFactory.create_batch(7)
+    campaign = due_campaign()
+    inserts = 0
+
+    def fail(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        nonlocal inserts
+        inserts += "broadcast_staged s" in sql
+        if inserts == 2 and "broadcast_staged s" in sql:
+            if code == 2013:
+                connection.close()
+            raise OperationalError(code, "trouble")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(fail):
+        process(campaign)
+
+    assert inserts == 1 + 1 + 3
+    assert (campaign.status, campaign.audience_size) == ("sending", 7)
+    assert phones(campaign) == sorted(lead.phone for lead in leads)
 
 
 def test_leads_that_come_in_while_it_is_queued_are_not_part_of_it(
