@@ -34,13 +34,13 @@ NICHES = 10
 BATCH = 5_000
 
 # The same columns and widths, the same exclusions and the same audience, nothing decided: the
-# device is the lead's own, and everybody's text the same.
+# device is the lead's own or the next in turn, and everybody's text the same.
 COPY = """
 INSERT INTO twin (device_id, lead_id, campaign_id, recipient_phone, recipient_name, body, priority,
                   status, skip_reason, min_delay_seconds, max_delay_seconds, scheduled_at,
                   expires_at, attempts, finished_at, error_code, error_message, created_at)
-SELECT CASE WHEN reason = '' THEN device_id END, id, {campaign}, phone, name,
-       CASE WHEN reason = '' THEN '{body}' ELSE '' END, 20,
+SELECT CASE WHEN reason = '' THEN COALESCE(device_id, id % {devices} + 1) END, id, {campaign},
+       phone, name, CASE WHEN reason = '' THEN '{body}' ELSE '' END, 20,
        CASE WHEN reason = '' THEN 'pending' ELSE 'skipped' END, reason, 0, 0, {now},
        CASE WHEN reason = '' THEN {now} END, 0, CASE WHEN reason <> '' THEN {now} END, '', '', {now}
   FROM (SELECT l.id, l.device_id, l.phone, l.name,
@@ -125,15 +125,19 @@ def copy(campaign: Any, chunk: int, after: int, upto: int) -> None:
     """Copies the rows of the leads between these ids, a commit after each chunk."""
     from django.db import connection
 
+    from devices.models import Device
+
     niches = ", ".join(str(niche.pk) for niche in campaign.niches.all())
+    devices = Device.objects.count()
     now = "NOW(6)" if connection.vendor == "mysql" else "STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')"
     cursor = connection.connection.cursor()  # the driver's; autocommit: each statement is a commit
     while after < upto:
         cursor.execute(NEXT_LEADS.format(after=after, upto=upto, chunk=chunk))
         end = cursor.fetchone()[0]
         statement = COPY.format(
-            campaign=campaign.pk, body=FILLED, now=now, after=after, upto=end, niches=niches
-        )
+            campaign=campaign.pk, body=FILLED, now=now, after=after, upto=end, niches=niches,
+            devices=devices,
+        )  # fmt: skip
         cursor.execute(statement)
         after = end
 

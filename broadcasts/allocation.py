@@ -17,6 +17,10 @@ from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from devices.models import Device
 
+# Retries, drips that go first and the time a send takes add up: the later a message is expected,
+# the less exactly.
+DRIFT = 0.5
+
 
 @dataclass(slots=True)
 class _Line:
@@ -70,9 +74,8 @@ class Allocation:
             gap = sum(pacing.gap_bounds(pace, min_delay_seconds, max_delay_seconds)) / 2
             times = _times(pace, pacing.Slot.of(device), starts_at, gap, before)
             first_times = None
-            if (limit := pace.first_contact_limit) is not None:
-                # A day's cap holds what is beyond it for the next day, whichever of the two it is.
-                pace = replace(pace, daily_limit=min(limit, pace.daily_limit or limit))
+            if pace.first_contact_limit is not None:
+                pace = pace.of_first_contacts
                 slot = pacing.Slot.of(device)
                 slot = replace(slot, usage_day_count=slot.usage_first_count)
                 before = [each for each in before if each.is_first]

@@ -20,7 +20,7 @@ from leads.models import Lead
 # Seen by this connection alone, and gone with it.
 STAGE = """
 CREATE TEMPORARY TABLE broadcast_staged (
-    lead_id BIGINT NOT NULL PRIMARY KEY, device_id BIGINT NULL,
+    lead_id BIGINT NOT NULL PRIMARY KEY, device_id BIGINT NULL, priority SMALLINT NOT NULL,
     skip_reason VARCHAR(20) NOT NULL DEFAULT '', expires_at {time} NULL, body {text} NULL)
 """
 TYPES = {
@@ -32,21 +32,22 @@ UNSTAGE = "DROP {temporary} TABLE IF EXISTS broadcast_staged"
 TEMPORARY = {"mysql": "TEMPORARY", "sqlite": ""}
 # Numbers, times and our own words, in as few columns as will do: a driver takes longer to make a
 # parameter ready than the server to read it. Only a text is one.
-PLACE = "INSERT INTO broadcast_staged (lead_id, device_id, expires_at) VALUES "
-PLACED = "(%d, %d, '%s')"
-SKIP = "INSERT INTO broadcast_staged (lead_id, skip_reason) VALUES "
-SKIPPED = "(%d, '%s')"
+PLACE = "INSERT INTO broadcast_staged (lead_id, device_id, priority, expires_at) VALUES "
+PLACED = "(%d, %d, %d, '%s')"
+SKIP = "INSERT INTO broadcast_staged (lead_id, priority, skip_reason) VALUES "
+SKIPPED = "(%d, %d, '%s')"
 PLACE_WITH_TEXT = """
-INSERT INTO broadcast_staged (lead_id, device_id, expires_at, body) VALUES (%s, %s, %s, %s)
+INSERT INTO broadcast_staged (lead_id, device_id, priority, expires_at, body)
+VALUES (%s, %s, %s, %s, %s)
 """
 
 # A left join: for a lead that was deleted this moment there is no number, and the database refuses
 # the chunk. The next pass reads the audience anew; with an inner join one would be missing.
 INSERT = """
-INSERT INTO {messages} ({columns}, lead_id, device_id, skip_reason, expires_at, recipient_phone,
-                        recipient_name, body, status, finished_at)
-SELECT {values}, s.lead_id, s.device_id, s.skip_reason, s.expires_at, l.phone,
-       l.name, CASE WHEN s.skip_reason <> '' THEN '' ELSE COALESCE(s.body, {body}) END,
+INSERT INTO {messages} ({columns}, lead_id, device_id, priority, skip_reason, expires_at,
+                        recipient_phone, recipient_name, body, status, finished_at)
+SELECT {values}, s.lead_id, s.device_id, s.priority, s.skip_reason, s.expires_at,
+       l.phone, l.name, CASE WHEN s.skip_reason <> '' THEN '' ELSE COALESCE(s.body, {body}) END,
        CASE WHEN s.skip_reason <> '' THEN 'skipped' ELSE 'pending' END,
        CASE WHEN s.skip_reason <> '' THEN %s END
   FROM broadcast_staged s LEFT JOIN {leads} l ON l.id = s.lead_id
@@ -62,9 +63,9 @@ NAME_OR = "CASE WHEN HEX(l.name) <> '' THEN l.name ELSE %s END"
 JOINED = {"mysql": "CONCAT(%s, {name}, %s)", "sqlite": "(%s || {name} || %s)"}
 
 
-# One message of a campaign: lead, device, skip reason, when it expires, text. Without a text, the
-# greeting that all share is its text. A bare tuple: there are a million.
-Entry = tuple[int, int | None, str, datetime | None, str | None]
+# One message of a campaign: lead, device, lane, skip reason, when it expires, text. Without a text,
+# the greeting that all share is its text. A bare tuple: there are a million.
+Entry = tuple[int, int | None, int, str, datetime | None, str | None]
 
 
 def enqueue(messages: Iterable[BroadcastMessage], *, unique: tuple[str, str]) -> None:
@@ -86,16 +87,16 @@ def stage(entries: Sequence[Entry]) -> None:
     """
     adapted: dict[datetime | None, Any] = {}  # many share a deadline
     placed, with_text, skipped = [], [], []
-    for lead_id, device_id, skip_reason, expires_at, body in entries:
+    for lead_id, device_id, priority, skip_reason, expires_at, body in entries:
         if skip_reason:
-            skipped.append(SKIPPED % (lead_id, skip_reason))
+            skipped.append(SKIPPED % (lead_id, priority, skip_reason))
             continue
         if (time := adapted.get(expires_at)) is None:
             time = adapted[expires_at] = connection.ops.adapt_datetimefield_value(expires_at)
         if body is None:
-            placed.append(PLACED % (lead_id, device_id, time))
+            placed.append(PLACED % (lead_id, device_id, priority, time))
         else:
-            with_text.append((lead_id, device_id, time, body))
+            with_text.append((lead_id, device_id, priority, time, body))
     with connection.cursor() as cursor:
         cursor.execute(UNSTAGE.format(temporary=TEMPORARY[connection.vendor]))
         cursor.execute(STAGE.format(**TYPES[connection.vendor]))
@@ -118,7 +119,7 @@ def enqueue_staged(
     Of the leads with an id above the first of `between` and up to the second. `shared` are the
     values, by column, that all have; the rest have the model's defaults.
     """
-    own = {"lead_id", "device_id", "skip_reason", "expires_at", "recipient_phone",
+    own = {"lead_id", "device_id", "priority", "skip_reason", "expires_at", "recipient_phone",
            "recipient_name", "body", "status", "finished_at"}  # fmt: skip
     given: dict[str, Any] = {}
     for field in BroadcastMessage._meta.concrete_fields:

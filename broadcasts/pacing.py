@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,12 @@ class Pace:
             zone=device.zone,
             speed=device.speed,
         )
+
+    @property
+    def of_first_contacts(self) -> Pace:
+        """The same rules as they hold for messages to new people alone."""
+        limits = [each for each in (self.first_contact_limit, self.daily_limit) if each is not None]
+        return replace(self, daily_limit=min(limits, default=None))
 
     def limit_on(self, day: date) -> int | None:
         """Returns how many messages may leave on this day: the cap, or the warm-up's if lower."""

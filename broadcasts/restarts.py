@@ -13,15 +13,12 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from broadcasts import pacing
-from broadcasts.allocation import play
+from broadcasts.allocation import DRIFT, play
 from broadcasts.models import BroadcastMessage
 from devices.models import Device
 
 if TYPE_CHECKING:
     from broadcasts.queryset import BroadcastMessageQuerySet
-
-# As in the fan-out: the later a message is expected, the less exactly.
-DRIFT = 0.5
 
 
 @dataclass(slots=True)
@@ -66,7 +63,9 @@ class Deadlines:
         waiting = _counted(BroadcastMessage.objects.open().filter(device__in=sorted(pks)))
         for pk, device in Device.objects.in_bulk(sorted(pks)).items():
             slot = pacing.Slot.of(device)
-            line = self._lines[pk] = _Line(pacing.Pace.of(device), slot, self._starts_at)
+            # As if all were to new people: too late a deadline does no harm, too early a one does.
+            pace = pacing.Pace.of(device).of_first_contacts
+            line = self._lines[pk] = _Line(pace, slot, self._starts_at)
             for group in waiting.get(pk, ()):
                 line.play(*group)
 

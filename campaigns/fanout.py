@@ -20,7 +20,8 @@ from django.db.models import F, Max
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from broadcasts.allocation import Allocation
+from broadcasts.acquaintance import known
+from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.enqueueing import Entry, enqueue_staged, stage
 from broadcasts.models import BroadcastMessage
 from broadcasts.rendering import greeting_of, prepare, variables_of
@@ -39,9 +40,7 @@ PAGE = 5_000
 CHUNK = 1_000
 # Messages share a deadline for so long, so that a million have a few hundred between them.
 GRAIN = timedelta(minutes=5)
-# Retries, drips that go first and the time a send takes add up: the later a message is expected,
-# the less exactly.
-DRIFT = 0.5
+Priority = BroadcastMessage.Priority
 
 
 def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
@@ -55,7 +54,7 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
     allocation = Allocation(
         audience.usable_devices(),
         starts_at=starts_at,
-        priority=BroadcastMessage.Priority.CAMPAIGN,
+        priority=Priority.CAMPAIGN,
         min_delay_seconds=campaign.min_delay_seconds,
         max_delay_seconds=campaign.max_delay_seconds,
     )
@@ -69,7 +68,8 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         last_lead_id = _end_of_page(campaign)
         if last_lead_id is None:
             return _complete(campaign)
-        entries = placed(_recipients(campaign, audience, last_lead_id))
+        talked = known(pk__gt=campaign.checkpoint_lead_id, pk__lte=last_lead_id)
+        entries = placed(_recipients(campaign, audience, last_lead_id), talked)
         if not _commit_page(campaign, entries, last_lead_id):
             return False
     return False
@@ -156,7 +156,6 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
             (campaign.checkpoint_lead_id, last_lead_id),
             {
                 "campaign_id": campaign.pk,
-                "priority": BroadcastMessage.Priority.CAMPAIGN,
                 "scheduled_at": campaign.scheduled_at,
                 "min_delay_seconds": campaign.min_delay_seconds,
                 "max_delay_seconds": campaign.max_delay_seconds,
@@ -179,14 +178,16 @@ def _complete(campaign: Campaign) -> bool:
 
 def _placing(
     campaign: Campaign, allocation: Allocation, starts_at: datetime
-) -> Callable[[Iterable[Any]], list[Entry]]:
-    """Returns what makes the messages of recipients: the text filled in, a device, a deadline."""
+) -> Callable[[Iterable[Any], set[tuple[int, int]]], list[Entry]]:
+    """Returns what makes the messages of recipients: the text filled in, a device, its lane, a
+    deadline."""
     # What the database can fill in itself need not travel there a million times.
     fill = None if greeting_of(campaign.message) else prepare(campaign.message)
     window = settings.RECOVERY_WINDOW
     # By device: what was reckoned last, and for when.
     latest: dict[int, tuple[datetime, datetime, datetime]] = {}
     nothing = (starts_at, starts_at, starts_at)
+    usual, first_contact = int(Priority.CAMPAIGN), int(Priority.CAMPAIGN_FIRST)
 
     def reckon(device: Device, expected_at: datetime) -> tuple[datetime, datetime, datetime]:
         """Returns from when, and until when, a message has to be expected to expire at the third.
@@ -199,19 +200,21 @@ def _placing(
         expires_at = allocation.deadline(device, begin, allowance)
         return expected_at, max(late, begin + timedelta.resolution), expires_at
 
-    def placed(recipients: Iterable[Any]) -> list[Entry]:
+    def placed(recipients: Iterable[Any], talked: set[tuple[int, int]]) -> list[Entry]:
         entries: list[Entry] = []
-        for lead_id, own_device_id, skip_reason, *known in recipients:
+        for lead_id, own_device_id, skip_reason, *about in recipients:
             if skip_reason:
-                entries.append((lead_id, None, skip_reason, None, None))
+                entries.append((lead_id, None, usual, skip_reason, None, None))
                 continue
-            device, expected_at = allocation.place(own_device_id)
+            knows = (lead_id, own_device_id) in talked
+            device, expected_at = allocation.place(own_device_id, knows=knows)
             device_id = device.id
+            lane = usual if (lead_id, device_id) in talked else first_contact
             since, until, expires_at = latest.get(device_id, nothing)
             if not since <= expected_at < until:
                 latest[device_id] = _, _, expires_at = reckon(device, expected_at)
-            body = fill(*known) if fill else None
-            entries.append((lead_id, device_id, "", expires_at, body))
+            body = fill(*about) if fill else None
+            entries.append((lead_id, device_id, lane, "", expires_at, body))
         return entries
 
     return placed

@@ -160,3 +160,18 @@ def test_a_large_audience_is_reckoned_from_a_part_of_it(monkeypatch: pytest.Monk
     assert whole is not None
     assert abs(part.finish_at - whole) <= timedelta(seconds=40)
     assert sum(share.count for share in part.per_device) == 40
+
+
+def test_the_forecast_counts_a_cap_on_first_contacts_in() -> None:
+    device = DeviceFactory(first_contact_limit=3, timezone="UTC")
+    LeadFactory.create_batch(4, device=device, last_replied_at=START)
+    LeadFactory.create_batch(4)
+
+    plan = forecast(Audience(), START)
+
+    assert plan.finish_at
+    assert plan.finish_at.date() == START.date() + timedelta(days=1)
+    Device.objects.update(first_contact_limit=4)
+    plan = forecast(Audience(), START)
+    assert plan.finish_at
+    assert plan.finish_at.date() == START.date()

@@ -13,7 +13,12 @@ from campaigns import fanout
 from campaigns.models import Campaign
 from devices.models import Device
 from leads.models import Lead, Niche
-from tests.factories import CampaignFactory, DeviceFactory, LeadFactory
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -281,3 +286,33 @@ def interrupt(
 
     monkeypatch.setattr(fanout, "_commit_chunk", counting)
     return lambda: monkeypatch.setattr(fanout, "_commit_chunk", commit)
+
+
+def test_whoever_the_device_has_talked_with_goes_before_first_contacts(device: Device) -> None:
+    LeadFactory.create_batch(2)
+    written_to = LeadFactory(device=device)
+    BroadcastMessageFactory(
+        lead=written_to,
+        device=device,
+        status="sent",
+        sent_at=timezone.now(),
+        finished_at=timezone.now(),
+    )
+    asleep = LeadFactory(device=DeviceFactory(enabled=False), last_replied_at=timezone.now())
+
+    campaign = process(due_campaign())
+
+    lanes = dict(campaign.messages.values_list("lead_id", "priority"))
+    assert lanes.pop(written_to.pk) == BroadcastMessage.Priority.CAMPAIGN
+    # Another device writes to that one now, and is new to them.
+    assert lanes[asleep.pk] == BroadcastMessage.Priority.CAMPAIGN_FIRST
+    assert set(lanes.values()) == {BroadcastMessage.Priority.CAMPAIGN_FIRST}
+
+
+@pytest.mark.parametrize("message", ["Hi {name|there}", "Hi {first_name} of {niche}"])
+def test_the_lane_does_not_depend_on_who_fills_in_the_text(message: str, device: Device) -> None:
+    LeadFactory(device=device, last_replied_at=timezone.now(), niches=["VITAC"])
+
+    campaign = process(due_campaign(message=message))
+
+    assert campaign.messages.get().priority == BroadcastMessage.Priority.CAMPAIGN
