@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
+NOTHING = "benchmarks.transports.Nothing"
 INSTANT = "benchmarks.transports.Instant"
 RECORDING = "benchmarks.transports.Recording"
 

@@ -6,12 +6,20 @@ import os
 import pickle
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 
-from devices.transports.simulator import SimulatorSession, SimulatorTransport, World
+from devices.transports.base import Accepted, Connected, Outcome, OutgoingMessage
+from devices.transports.simulator import (
+    CONNECT_SECONDS,
+    SimulatorSession,
+    SimulatorTransport,
+    World,
+    timers,
+)
 
 if TYPE_CHECKING:
     from devices.models import Device
@@ -33,6 +41,25 @@ class Instant(SimulatorTransport):
                 delivered=0, read=0, replies=0, opts_out=0,
             )
         )  # fmt: skip
+
+
+class NothingSession:
+    """Says that it has sent, and keeps no record: what the baselines' tasks do."""
+
+    def send(self, message: OutgoingMessage) -> Outcome:
+        return Accepted(message.key)
+
+    def recall(self, key: str) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class Nothing:
+    def open(self, device: Device, report: Report) -> NothingSession:
+        timers.after(CONNECT_SECONDS, partial(report, Connected()))
+        return NothingSession()
 
 
 class Recording(Instant):
