@@ -14,7 +14,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import F
@@ -105,6 +105,14 @@ UPDATE {messages} AS m {by_key}
    SET status = 'sent', sent_at = {now}, finished_at = {now}, error_code = '', error_message = '',
        provider_message_id = CASE id {provider_message_id} END
  WHERE id IN ({ids}) AND processing_worker_id IN ({tokens}) AND status IN ('queued', 'unknown')
+"""
+
+# Receipts come late, twice and out of order: the first of a kind stays. With WhatsApp's ids, so
+# that none lands on the next attempt of a message that was sent on its way again meanwhile.
+RECEIVED = """
+UPDATE {messages} AS m {by_key}
+   SET {moment} = CASE id {at} END
+ WHERE id IN ({ids}) AND provider_message_id IN ({provider_ids}) AND {moment} IS NULL
 """
 
 # The lead stays with the device that has written to it ("sticky sender").
@@ -233,6 +241,23 @@ def finish(
             cursor.execute(statement, [*values, *rows, *names])
             finished += cursor.rowcount
     return finished
+
+
+@survive_conflicts
+def receive(
+    model: type[BroadcastMessage],
+    moment: Literal["delivered_at", "read_at"],
+    received: Mapping[int, tuple[str, datetime]],
+) -> None:
+    """Writes down when these messages {id: (WhatsApp's id, when)} were delivered or read."""
+    for rows in _chunks(received):
+        names = [name for name, _ in rows.values()]
+        at = {pk: connection.ops.adapt_datetimefield_value(when) for pk, (_, when) in rows.items()}
+        cases, values = _cases(at=at)
+        marks = _marks(len(names))
+        statement = _sql(model, RECEIVED, ids=len(rows), moment=moment, provider_ids=marks, **cases)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [*values, *rows, *names])
 
 
 @survive_conflicts

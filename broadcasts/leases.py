@@ -148,8 +148,12 @@ class Leases:
 
     def renew_in_time(self) -> None:
         """Renews what is held when a heartbeat is due."""
-        if clock() >= self._renewed_at + settings.HEARTBEAT_SECONDS:
+        if self._is_renewal_due():
             self._renew()
+
+    def _is_renewal_due(self) -> bool:
+        due: bool = clock() >= self._renewed_at + settings.HEARTBEAT_SECONDS
+        return due
 
     def _renew(self) -> None:
         asked_at = clock()
@@ -277,15 +281,25 @@ class Leases:
 
     def give_back(self, ids: list[int]) -> None:
         """Closes these sessions, then lets others have the devices."""
-        epochs = {pk: self.held[pk].epoch for pk in ids}
-        if not epochs:
-            return
-        for pk in ids:
-            self._close(pk)
-        self._release(epochs)
+        closed: dict[int, int] = {}
+        try:
+            for pk in ids:
+                if lease := self.held.get(pk):  # not lost in the meantime
+                    self._close(pk)
+                    closed[pk] = lease.epoch
+                # Each may take a second to close: those that are still held must not run out.
+                if self._is_renewal_due():
+                    self._release(closed)
+                    closed = {}
+                    self._renew()
+            self._release(closed)
+        finally:  # where the database is away, the leases run out by themselves
+            for pk in set(ids) & set(self.held):
+                self._close(pk)
 
     def _release(self, epochs: Mapping[int, int]) -> None:
-        survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
+        if epochs:
+            survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
 
     def _close(self, pk: int) -> None:
         try:
