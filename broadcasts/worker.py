@@ -13,6 +13,7 @@ import queue
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -269,7 +270,7 @@ class Broadcaster:
         while not self._inbox.empty():
             self._sort_in(self._inbox.get())
         if self._unrecorded:
-            outcomes.record(self._unrecorded)
+            self._record(self._unrecorded)
             ended = self._leases.end_sends(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
@@ -280,6 +281,20 @@ class Broadcaster:
         for lease in self._reports.act():
             self._put_down(lease)
         self._reports.receipts.record()
+
+    def _record(self, results: Sequence[Sent]) -> None:
+        """Writes these outcomes down.
+
+        Together, but for a message that hangs in an earlier session while it was claimed anew: a
+        statement that names its first claim must not name the second too, with another's message.
+        """
+        claims = self._on_wire | {(r.message.pk, r.message.processing_worker_id) for r in results}
+        count = Counter(pk for pk, _ in claims)
+        once = [result for result in results if count[result.message.pk] == 1]
+        twice = [result for result in results if count[result.message.pk] > 1]
+        for together in [once, *([result] for result in twice)]:
+            if together:
+                outcomes.record(together)
 
     def _sort_in(self, item: Sent | Said) -> None:
         if isinstance(item, Sent):
