@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -155,12 +155,14 @@ def claim(
     worker_id: str,
     device_ids: Sequence[int],
     nobody_new: Sequence[int] = (),
+    interrupted: Callable[[], None] | None = None,
 ) -> list[BroadcastMessage]:
     """Claims the next message of each of these devices, where one is due and none else got it.
 
     Only for devices that `worker_id` holds a lease on, that are online and whose pause is over,
     all by the database's clock. Those of `nobody_new` claim no first contact. Returns the claimed
-    messages with what sending them takes.
+    messages with what sending them takes. `interrupted` is called where the answer got lost: the
+    server may still be at it, and commit after the look for what it did.
     """
     heads = _heads(model, worker_id, device_ids, nobody_new)
     if not heads:
@@ -175,6 +177,8 @@ def claim(
         # committed all the same: only the token tells, so look for it instead of guessing.
         logger.warning("Worker %s: claim interrupted: %s", worker_id, error)
         connection.close_if_unusable_or_obsolete()
+        if interrupted:
+            interrupted()
     claimed = list(
         model.objects.filter(pk__in=heads, processing_worker_id=token)
         .only(*NEEDED)

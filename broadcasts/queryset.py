@@ -124,11 +124,20 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     # From pending to the wire
 
     def claim(
-        self, *, worker_id: str, device_ids: Sequence[int], nobody_new: Sequence[int] = ()
+        self,
+        *,
+        worker_id: str,
+        device_ids: Sequence[int],
+        nobody_new: Sequence[int] = (),
+        interrupted: Callable[[], None] | None = None,
     ) -> list[BroadcastMessage]:
         """See claiming.claim."""
         return claiming.claim(
-            self.model, worker_id=worker_id, device_ids=device_ids, nobody_new=nobody_new
+            self.model,
+            worker_id=worker_id,
+            device_ids=device_ids,
+            nobody_new=nobody_new,
+            interrupted=interrupted,
         )
 
     def hand_over(

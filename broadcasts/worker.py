@@ -156,6 +156,7 @@ class Broadcaster:
                 for lease in due
                 if not pacing.may_contact_first(lease.pace, lease.slot, now)
             ],
+            interrupted=self._note_interruption,
         )
         self._rest(due, served={message.device_id or 0 for message in claimed})
         if sendable := self._leave_out(claimed):
@@ -216,6 +217,9 @@ class Broadcaster:
         for reason, messages in by_reason.items():
             BroadcastMessage.objects.skip(messages, reason)
         return sendable
+
+    def _note_interruption(self) -> None:
+        self._was_interrupted = True
 
     def _release_forgotten(self) -> None:
         """After the database was away: what is claimed in our name but not on the wire never left.
