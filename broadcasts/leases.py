@@ -182,8 +182,15 @@ class Leases:
         ]
         for pk, device in Device.objects.in_bulk(changed).items():
             lease = self.held[pk]
-            lease.device, lease.pace = device, pacing.Pace.of(device)
-        return [self.held[pk] for pk in changed]
+            if device.transport == lease.device.transport:
+                lease.device, lease.pace = device, pacing.Pace.of(device)
+                continue
+            # The session is the other transport's, and so is its pace. It sends nothing more, and
+            # ends once what is on the wire has its answer; the next look opens the right one.
+            lease.connected = False
+            if lease.in_flight is None:
+                self.give_back([pk])
+        return [self.held[pk] for pk in changed if pk in self.held]
 
     def _settle(self) -> None:
         """Lets what was blocked for a time send again, and asks about what got lost."""

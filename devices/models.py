@@ -134,9 +134,13 @@ class Device(models.Model):
 
     BLOCKED = (Status.RESTRICTED, Status.LOGGED_OUT, Status.BANNED)
 
+    # Through which account it sends: that of another cannot say what this one has sent.
+    ACCOUNT = ("transport", "phone")
+
     # What operators set and a broadcaster goes by.
     SETTINGS = (
         "name",
+        "transport",
         "min_delay_seconds",
         "max_delay_seconds",
         "hourly_limit",
@@ -238,6 +242,23 @@ class Device(models.Model):
         if self.sends_from is not None and self.sends_from == self.sends_until:
             raise ValidationError({"sends_until": _("These hours leave no time to send.")})
         self.phone = self.phone or None
+        self._keep_account()
+
+    def _keep_account(self) -> None:
+        """Refuses another account while what became of a message is asked of the present one.
+
+        The other would say that it never sent it, and then it would be sent twice.
+        """
+        before = Device.objects.filter(pk=self.pk).values(*self.ACCOUNT).first() or {}
+        changed = [name for name, value in before.items() if value != getattr(self, name)]
+        being_sent = Q(status__in=["processing", "queued"])
+        interrupted = Q(status="unknown", error_code="interrupted")
+        if changed and self.messages.filter(being_sent | interrupted).exists():
+            reason = _(
+                "Messages of this device are being sent, or were interrupted and may have left: "
+                "switch it off, settle those that are unknown, then change this."
+            )
+            raise ValidationError(dict.fromkeys(changed, reason))
 
     @property
     def zone(self) -> ZoneInfo:
