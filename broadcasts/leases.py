@@ -193,9 +193,11 @@ class Leases:
         return [self.held[pk] for pk in changed if pk in self.held]
 
     def _settle(self) -> None:
-        """Lets what was blocked for a time send again, and asks about what got lost."""
+        """Lets what was blocked send again, and asks about what got lost."""
         mine = Device.objects.filter(worker_id=self.worker_id)
-        over = [pk for pk in mine.unblocked().values_list("pk", flat=True) if self._connected(pk)]
+        # Its time is over, or an operator has said that it works again.
+        free = mine.unblocked() | mine.filter(status=Device.Status.OFFLINE)
+        over = [pk for pk in free.values_list("pk", flat=True) if self._connected(pk)]
         if over:
             self.change_status({pk: self.held[pk].epoch for pk in over}, Device.Status.ONLINE)
         # What got lost just now at every look. All of a day once in a while, some at each look: a

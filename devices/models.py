@@ -34,7 +34,23 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 
     def unblocked(self) -> Self:
         """Devices that WhatsApp had blocked for a time which is over."""
-        return self.filter(_block_is_over(), status__in=Device.BLOCKED)
+        return self.blocked().filter(_block_is_over())
+
+    def blocked(self) -> Self:
+        """Devices that WhatsApp lets send nothing, as far as we have heard."""
+        return self.filter(status__in=Device.BLOCKED)
+
+    def work_again(self) -> int:
+        """Takes the operator's word that WhatsApp lets these send again; returns how many.
+
+        A block without an end has no other way back: nobody connects what is logged out or banned.
+        """
+        return self.blocked().update(
+            status=Device.Status.OFFLINE,
+            status_reason="",
+            status_changed_at=Now(),
+            restricted_until=None,
+        )
 
     def leased(self) -> Self:
         """Devices that a broadcaster holds right now, by the database's clock."""

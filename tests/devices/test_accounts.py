@@ -96,3 +96,16 @@ def test_the_simulator_s_speed_is_not_another_transport_s(settings: LazySettings
     leases.keep()
 
     assert lease.pace.speed == 1
+
+
+def test_a_restriction_that_an_operator_lifts_ends_while_the_session_lives(
+    held: tuple[Leases, Lease],
+) -> None:
+    leases, lease = held
+    Device.objects.update(status="restricted")
+
+    assert Device.objects.work_again() == 1
+    leases.keep()
+
+    assert Device.objects.get().status == "online"
+    assert leases.held == {lease.device.pk: lease}
