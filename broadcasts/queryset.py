@@ -209,16 +209,13 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         )
 
     def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
-        from broadcasts.restarts import (
-            Deadlines,
-        )  # it counts messages, which are made of this class
+        from broadcasts.restarts import Restarts  # it counts messages, made of this class
 
-        deadlines = Deadlines()
         return self.move(
             [expected],
             guard=self._may_start_over(),
             decision=(decision, by),
-            of_chunk=lambda rows: {"expires_at": deadlines.of(rows)},
+            of_chunk=Restarts().of,
             **ANEW,
         )
 
