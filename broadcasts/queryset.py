@@ -51,6 +51,15 @@ ANEW = RELEASED | {
     "error_code": "",
     "error_message": "",
 }
+# A person's word as well, and the end of it. Under the next number, so that a retry may follow with
+# a line of history and a key of its own; without WhatsApp's id, so that no receipt contradicts it.
+NOT_ARRIVED: dict[str, Any] = {
+    "status": "failed",
+    "restarts": F("restarts") + 1,
+    "provider_message_id": None,
+    "error_code": "not_arrived",
+    "error_message": "Somebody has seen that it did not arrive.",
+}
 INTERRUPTED: dict[str, Any] = {
     "status": "unknown",
     "finished_at": Now(),
@@ -207,6 +216,12 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
             error_code="",
             error_message="",
         )
+
+    def settle_as_not_arrived(self, *, by: AnyUser = None) -> int:
+        """Takes the operator's word that unknown messages did not arrive, and leaves it at that;
+        returns how many."""
+        decision = ("not_arrived", by)
+        return self.move(["unknown"], decision=decision, finished_at=Now(), **NOT_ARRIVED)
 
     def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
         from broadcasts.restarts import Restarts  # it counts messages, made of this class
