@@ -164,10 +164,11 @@ class Leases:
         )
         self._clock_offset = database_time.timestamp() - clock()
         kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
-        self._renewed_at = asked_at
         for pk in set(self.held) - kept:
             logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
             self._close(pk)
+        # Only now: a sender thread that woke up late finds a lost one either old or gone.
+        self._renewed_at = asked_at
 
     def _refresh(self) -> list[Lease]:
         """Reads again what operators change; returns the leases of those devices.
@@ -182,11 +183,11 @@ class Leases:
         ]
         for pk, device in Device.objects.in_bulk(changed).items():
             lease = self.held[pk]
-            if device.transport == lease.device.transport:
-                lease.device, lease.pace = device, pacing.Pace.of(device)
+            if device.transport == lease.device.transport and (pace := _pace_of(device)):
+                lease.device, lease.pace = device, pace
                 continue
             # The session is the other transport's, and so is its pace. It sends nothing more, and
-            # ends once what is on the wire has its answer; the next look opens the right one.
+            # ends once what is on the wire has its answer; whoever opens it next finds out.
             lease.connected = False
             if lease.in_flight is None:
                 self.give_back([pk])
@@ -270,6 +271,7 @@ class Leases:
 
     def _open(self, device: Device, epoch: int) -> None:
         try:
+            pace = pacing.Pace.of(device)
             session = transport(device.transport).open(device, self._reporter(device.pk, epoch))
         except Exception as error:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be opened", device)
@@ -281,7 +283,7 @@ class Leases:
             device=device,
             epoch=epoch,
             session=session,
-            pace=pacing.Pace.of(device),
+            pace=pace,
             slot=pacing.Slot.of(device),
         )
 
@@ -315,3 +317,11 @@ class Leases:
             self.held.pop(pk).session.close()
         except Exception:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be closed", pk)
+
+
+def _pace_of(device: Device) -> pacing.Pace | None:
+    """None where this host does not know its time zone: its tzdata is older than who chose it."""
+    try:
+        return pacing.Pace.of(device)
+    except (KeyError, ValueError, OSError):  # ZoneInfo's
+        return None

@@ -82,7 +82,7 @@ class Broadcaster:
 
     def run(self) -> None:
         """Runs until stopped (or, draining, until nothing is left to send)."""
-        while not self.stopping and not self._survive(
+        while not (self.stopping or self._is_orphaned()) and not self._survive(
             lambda: Worker.objects.beat(self.id, devices=0, capacity=self._leases.capacity)
         ):
             pass
@@ -339,8 +339,10 @@ class Broadcaster:
             self._survive(self._leases.renew_in_time)
         if self._was_interrupted:
             self._survive(self._release_forgotten)
-        self._survive(lambda: self._reports.receipts.record(at_once=True))
         self._survive(lambda: self._leases.give_back(list(self._leases.held)))
+        # Sessions report until they are closed: a reply of STOP is said but once.
+        self._survive(self._collect)
+        self._survive(lambda: self._reports.receipts.record(at_once=True))
         self._survive(lambda: Worker.objects.retire(self.id))
         self._senders.stop()
         logger.info("Worker %s stopped", self.id)
