@@ -88,8 +88,8 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
     ]  # fmt: skip
     inlines = [AttemptInline]
     actions = [
-        "retry_failed", "settle_as_sent", "settle_as_not_sent", "reschedule_expired", "cancel",
-        "unstick",
+        "retry_failed", "settle_as_sent", "settle_as_not_sent", "settle_as_not_arrived",
+        "reschedule_expired", "cancel", "unstick",
     ]  # fmt: skip
 
     retry_failed = ConfirmedAction(
@@ -118,6 +118,16 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
         may="settle",
         applies_to=lambda messages: messages.filter(status=Status.UNKNOWN),
         work=lambda messages, by: messages.settle_as_not_sent(by=by),
+        is_signed=True,
+        nothing=_("Of none of these is the outcome unknown."),
+    )  # fmt: skip
+    settle_as_not_arrived = ConfirmedAction(
+        _("Unknown: they did not arrive"),
+        effect=_("You have seen that they did not arrive. They count as failed and are not sent "
+                 "again, unless somebody tries them again later."),
+        may="settle",
+        applies_to=lambda messages: messages.filter(status=Status.UNKNOWN),
+        work=lambda messages, by: messages.settle_as_not_arrived(by=by),
         is_signed=True,
         nothing=_("Of none of these is the outcome unknown."),
     )  # fmt: skip

@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import F
@@ -107,6 +107,14 @@ UPDATE {messages} AS m {by_key}
  WHERE id IN ({ids}) AND processing_worker_id IN ({tokens}) AND status IN ('queued', 'unknown')
 """
 
+# Receipts come late, twice and out of order: the first of a kind stays. With WhatsApp's ids, so
+# that none lands on the next attempt of a message that was sent on its way again meanwhile.
+RECEIVED = """
+UPDATE {messages} AS m {by_key}
+   SET {moment} = CASE id {at} END
+ WHERE id IN ({ids}) AND provider_message_id IN ({provider_ids}) AND {moment} IS NULL
+"""
+
 # The lead stays with the device that has written to it ("sticky sender").
 STAYS = """
 UPDATE {leads} SET device_id = CASE id {device_id} END WHERE id IN ({ids}) AND device_id IS NULL
@@ -147,12 +155,14 @@ def claim(
     worker_id: str,
     device_ids: Sequence[int],
     nobody_new: Sequence[int] = (),
+    interrupted: Callable[[], None] | None = None,
 ) -> list[BroadcastMessage]:
     """Claims the next message of each of these devices, where one is due and none else got it.
 
     Only for devices that `worker_id` holds a lease on, that are online and whose pause is over,
     all by the database's clock. Those of `nobody_new` claim no first contact. Returns the claimed
-    messages with what sending them takes.
+    messages with what sending them takes. `interrupted` is called where the answer got lost: the
+    server may still be at it, and commit after the look for what it did.
     """
     heads = _heads(model, worker_id, device_ids, nobody_new)
     if not heads:
@@ -167,6 +177,8 @@ def claim(
         # committed all the same: only the token tells, so look for it instead of guessing.
         logger.warning("Worker %s: claim interrupted: %s", worker_id, error)
         connection.close_if_unusable_or_obsolete()
+        if interrupted:
+            interrupted()
     claimed = list(
         model.objects.filter(pk__in=heads, processing_worker_id=token)
         .only(*NEEDED)
@@ -233,6 +245,23 @@ def finish(
             cursor.execute(statement, [*values, *rows, *names])
             finished += cursor.rowcount
     return finished
+
+
+@survive_conflicts
+def receive(
+    model: type[BroadcastMessage],
+    moment: Literal["delivered_at", "read_at"],
+    received: Mapping[int, tuple[str, datetime]],
+) -> None:
+    """Writes down when these messages {id: (WhatsApp's id, when)} were delivered or read."""
+    for rows in _chunks(received):
+        names = [name for name, _ in rows.values()]
+        at = {pk: connection.ops.adapt_datetimefield_value(when) for pk, (_, when) in rows.items()}
+        cases, values = _cases(at=at)
+        marks = _marks(len(names))
+        statement = _sql(model, RECEIVED, ids=len(rows), moment=moment, provider_ids=marks, **cases)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [*values, *rows, *names])
 
 
 @survive_conflicts

@@ -12,6 +12,7 @@ from itertools import takewhile
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from broadcasts.claiming import CASE_ROWS
 from broadcasts.leases import Lease, Leases
 from broadcasts.outcomes import record_receipts
 from broadcasts.retrying import survive_conflicts
@@ -59,7 +60,7 @@ class Reports:
     """What sessions have reported, in that order, until it was acted on."""
 
     def __init__(self, leases: Leases) -> None:
-        self.receipts = Receipts()
+        self.receipts = Receipts(leases)
         self._leases = leases
         self._waiting: list[Said] = []
 
@@ -82,6 +83,8 @@ class Reports:
                 self._handle(said[0], leases)
             del self._waiting[: len(said)]
             yield from leases
+            # A commit for each that cannot go with others: thousands take longer than a lease.
+            self._leases.renew_in_time()
 
     def _lease_of(self, said: Said) -> Lease | None:
         """The lease under which this was said, unless it ended: the device may have been another's
@@ -133,7 +136,8 @@ def _note_reply(device_id: int, phone: str, body: str) -> None:
 class Receipts:
     """Receipts on their way into the database: many at a time, since nobody waits for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
         self._waiting: dict[tuple[int, Receipt], float] = {}  # until when it may find its message
         self._record_at = 0.0
 
@@ -141,12 +145,20 @@ class Receipts:
         self._waiting[device_id, receipt] = time.monotonic() + RECEIPT_SECONDS
 
     def record(self, *, at_once: bool = False) -> None:
-        """Writes down what has come in, and forgets what matches no message for too long."""
+        """Writes down what has come in, and forgets what matches no message for too long.
+
+        After an outage of the phone or of the database that is a day's receipts: so many at a time
+        as a statement takes, each dropped once it is written, and the leases kept meanwhile.
+        """
         now = time.monotonic()
-        if not self._waiting or (now < self._record_at and not at_once):
+        if now < self._record_at and not at_once:
             return
-        unmatched = record_receipts(list(self._waiting))
-        self._waiting = {
-            pair: self._waiting[pair] for pair in unmatched if self._waiting[pair] > now
-        }
-        self._record_at = now + RECORD_EVERY_SECONDS
+        waiting = list(self._waiting)
+        for start in range(0, len(waiting), CASE_ROWS):
+            chunk = waiting[start : start + CASE_ROWS]
+            unmatched = set(record_receipts(chunk))
+            for pair in chunk:
+                if pair not in unmatched or self._waiting[pair] <= now:
+                    del self._waiting[pair]
+            self._leases.renew_in_time()
+        self._record_at = time.monotonic() + RECORD_EVERY_SECONDS

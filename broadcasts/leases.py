@@ -148,8 +148,12 @@ class Leases:
 
     def renew_in_time(self) -> None:
         """Renews what is held when a heartbeat is due."""
-        if clock() >= self._renewed_at + settings.HEARTBEAT_SECONDS:
+        if self._is_renewal_due():
             self._renew()
+
+    def _is_renewal_due(self) -> bool:
+        due: bool = clock() >= self._renewed_at + settings.HEARTBEAT_SECONDS
+        return due
 
     def _renew(self) -> None:
         asked_at = clock()
@@ -160,10 +164,11 @@ class Leases:
         )
         self._clock_offset = database_time.timestamp() - clock()
         kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
-        self._renewed_at = asked_at
         for pk in set(self.held) - kept:
             logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
             self._close(pk)
+        # Only now: a sender thread that woke up late finds a lost one either old or gone.
+        self._renewed_at = asked_at
 
     def _refresh(self) -> list[Lease]:
         """Reads again what operators change; returns the leases of those devices.
@@ -178,13 +183,22 @@ class Leases:
         ]
         for pk, device in Device.objects.in_bulk(changed).items():
             lease = self.held[pk]
-            lease.device, lease.pace = device, pacing.Pace.of(device)
-        return [self.held[pk] for pk in changed]
+            if device.transport == lease.device.transport and (pace := _pace_of(device)):
+                lease.device, lease.pace = device, pace
+                continue
+            # The session is the other transport's, and so is its pace. It sends nothing more, and
+            # ends once what is on the wire has its answer; whoever opens it next finds out.
+            lease.connected = False
+            if lease.in_flight is None:
+                self.give_back([pk])
+        return [self.held[pk] for pk in changed if pk in self.held]
 
     def _settle(self) -> None:
-        """Lets what was blocked for a time send again, and asks about what got lost."""
+        """Lets what was blocked send again, and asks about what got lost."""
         mine = Device.objects.filter(worker_id=self.worker_id)
-        over = [pk for pk in mine.unblocked().values_list("pk", flat=True) if self._connected(pk)]
+        # Its time is over, or an operator has said that it works again.
+        free = mine.unblocked() | mine.filter(status=Device.Status.OFFLINE)
+        over = [pk for pk in free.values_list("pk", flat=True) if self._connected(pk)]
         if over:
             self.change_status({pk: self.held[pk].epoch for pk in over}, Device.Status.ONLINE)
         # What got lost just now at every look. All of a day once in a while, some at each look: a
@@ -257,6 +271,7 @@ class Leases:
 
     def _open(self, device: Device, epoch: int) -> None:
         try:
+            pace = pacing.Pace.of(device)
             session = transport(device.transport).open(device, self._reporter(device.pk, epoch))
         except Exception as error:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be opened", device)
@@ -268,7 +283,7 @@ class Leases:
             device=device,
             epoch=epoch,
             session=session,
-            pace=pacing.Pace.of(device),
+            pace=pace,
             slot=pacing.Slot.of(device),
         )
 
@@ -277,18 +292,36 @@ class Leases:
 
     def give_back(self, ids: list[int]) -> None:
         """Closes these sessions, then lets others have the devices."""
-        epochs = {pk: self.held[pk].epoch for pk in ids}
-        if not epochs:
-            return
-        for pk in ids:
-            self._close(pk)
-        self._release(epochs)
+        closed: dict[int, int] = {}
+        try:
+            for pk in ids:
+                if lease := self.held.get(pk):  # not lost in the meantime
+                    self._close(pk)
+                    closed[pk] = lease.epoch
+                # Each may take a second to close: those that are still held must not run out.
+                if self._is_renewal_due():
+                    self._release(closed)
+                    closed = {}
+                    self._renew()
+            self._release(closed)
+        finally:  # where the database is away, the leases run out by themselves
+            for pk in set(ids) & set(self.held):
+                self._close(pk)
 
     def _release(self, epochs: Mapping[int, int]) -> None:
-        survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
+        if epochs:
+            survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
 
     def _close(self, pk: int) -> None:
         try:
             self.held.pop(pk).session.close()
         except Exception:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be closed", pk)
+
+
+def _pace_of(device: Device) -> pacing.Pace | None:
+    """None where this host does not know its time zone: its tzdata is older than who chose it."""
+    try:
+        return pacing.Pace.of(device)
+    except (KeyError, ValueError, OSError):  # ZoneInfo's
+        return None

@@ -202,6 +202,7 @@ class Attempt(models.Model):
         RESCHEDULED = "rescheduled", _("rescheduled")
         SENT_AGAIN = "sent_again", _("did not arrive: sent again")
         ARRIVED = "arrived", _("it arrived")
+        NOT_ARRIVED = "not_arrived", _("did not arrive: left at that")
 
     message = models.ForeignKey(
         BroadcastMessage,

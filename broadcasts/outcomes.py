@@ -11,11 +11,11 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, Exists, F, OuterRef, Value, When
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models import Case, Exists, OuterRef, When
+from django.db.models.functions import Now
 
 from broadcasts import acquaintance, claiming
 from broadcasts.models import BroadcastMessage
@@ -84,38 +84,36 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
         device_id__in={device_id for device_id, _ in receipts},
         provider_message_id__in={_id(receipt) for _, receipt in receipts},
     )
-    keys = {
-        (device_id, provider_message_id): pk
-        for device_id, provider_message_id, pk in rows.order_by().values_list(
-            "device_id", "provider_message_id", "pk"
+    found: dict[tuple[int | None, str | None], Any] = {
+        (device_id, name): row
+        for device_id, name, *row in rows.order_by().values_list(
+            "device_id", "provider_message_id", "pk", "status", "sent_at"
         )
     }
-    matched = {
-        (keys[device_id, _id(receipt)], receipt)
-        for device_id, receipt in receipts
-        if (device_id, _id(receipt)) in keys
-    }
-    for kind in ("delivered", "read"):
-        at = {pk: receipt.at for pk, receipt in matched if receipt.kind == kind}
-        if not at:
+    delivered: dict[int, tuple[str, datetime]] = {}
+    read: dict[int, tuple[str, datetime]] = {}
+    arrived: set[int] = set()
+    unmatched = []
+    for device_id, receipt in receipts:
+        name = _id(receipt)
+        if (device_id, name) not in found:
+            unmatched.append((device_id, receipt))
             continue
-        said = Case(*(When(pk=pk, then=Value(at[pk])) for pk in sorted(at)))
+        pk, status, sent_at = found[device_id, name]
         # By the receipt's clock, which is not the database's: never before it was sent.
-        when = Greatest(said, Coalesce(F("sent_at"), said))
-        # Receipts come late, twice and out of order: the first of a kind stays. Whoever read a
-        # message received it, whatever got lost in between.
-        fields = ["delivered_at"] if kind == "delivered" else ["delivered_at", "read_at"]
-        _update(
-            BroadcastMessage.objects.filter(pk__in=sorted(at)),
-            **{field: Coalesce(F(field), when) for field in fields},
-        )
-    if arrived := sorted({pk for pk, _ in matched}):
-        _update(BroadcastMessage.objects.filter(pk__in=arrived, status="unknown"), **_sent_values())
-    return [
-        (device_id, receipt)
-        for device_id, receipt in receipts
-        if (device_id, _id(receipt)) not in keys
-    ]
+        at = max(receipt.at, sent_at or receipt.at)
+        # Whoever read a message received it, whatever got lost in between.
+        for moments in [delivered, read] if receipt.kind == "read" else [delivered]:
+            moments.setdefault(pk, (name, at))
+        if status == "unknown":
+            arrived.add(pk)
+    claiming.receive(BroadcastMessage, "delivered_at", delivered)
+    claiming.receive(BroadcastMessage, "read_at", read)
+    if arrived:
+        names = {delivered[pk][0] for pk in arrived}
+        lost = BroadcastMessage.objects.filter(pk__in=sorted(arrived), status="unknown")
+        _update(lost.filter(provider_message_id__in=names), **_sent_values())
+    return unmatched
 
 
 def _id(receipt: Receipt) -> str:

@@ -51,6 +51,15 @@ ANEW = RELEASED | {
     "error_code": "",
     "error_message": "",
 }
+# A person's word as well, and the end of it. Under the next number, so that a retry may follow with
+# a line of history and a key of its own; without WhatsApp's id, so that no receipt contradicts it.
+NOT_ARRIVED: dict[str, Any] = {
+    "status": "failed",
+    "restarts": F("restarts") + 1,
+    "provider_message_id": None,
+    "error_code": "not_arrived",
+    "error_message": "Somebody has seen that it did not arrive.",
+}
 INTERRUPTED: dict[str, Any] = {
     "status": "unknown",
     "finished_at": Now(),
@@ -124,11 +133,20 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     # From pending to the wire
 
     def claim(
-        self, *, worker_id: str, device_ids: Sequence[int], nobody_new: Sequence[int] = ()
+        self,
+        *,
+        worker_id: str,
+        device_ids: Sequence[int],
+        nobody_new: Sequence[int] = (),
+        interrupted: Callable[[], None] | None = None,
     ) -> list[BroadcastMessage]:
         """See claiming.claim."""
         return claiming.claim(
-            self.model, worker_id=worker_id, device_ids=device_ids, nobody_new=nobody_new
+            self.model,
+            worker_id=worker_id,
+            device_ids=device_ids,
+            nobody_new=nobody_new,
+            interrupted=interrupted,
         )
 
     def hand_over(
@@ -199,17 +217,20 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
             error_message="",
         )
 
-    def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
-        from broadcasts.restarts import (
-            Deadlines,
-        )  # it counts messages, which are made of this class
+    def settle_as_not_arrived(self, *, by: AnyUser = None) -> int:
+        """Takes the operator's word that unknown messages did not arrive, and leaves it at that;
+        returns how many."""
+        decision = ("not_arrived", by)
+        return self.move(["unknown"], decision=decision, finished_at=Now(), **NOT_ARRIVED)
 
-        deadlines = Deadlines()
+    def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
+        from broadcasts.restarts import Restarts  # it counts messages, made of this class
+
         return self.move(
             [expected],
             guard=self._may_start_over(),
             decision=(decision, by),
-            of_chunk=lambda rows: {"expires_at": deadlines.of(rows)},
+            of_chunk=Restarts().of,
             **ANEW,
         )
 

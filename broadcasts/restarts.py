@@ -1,24 +1,32 @@
-"""By when messages that start over have to leave: reckoned as the fan-out does it, behind what
-waits on their devices already. A flat window would let most of a large number expire again."""
+"""From where messages that start over leave, and by when: reckoned as the fan-out does it, behind
+what waits on their devices already. A flat window would let most of a large number expire again."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
-from django.db.models import Case, Count, F, Value, When
+from django.db.models import BigIntegerField, Case, Count, F, Value, When
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from broadcasts import pacing
-from broadcasts.allocation import DRIFT, play
+from broadcasts.acquaintance import FIRST_CONTACT, known
+from broadcasts.allocation import DRIFT, Allocation, play
 from broadcasts.models import BroadcastMessage
 from devices.models import Device
 
 if TYPE_CHECKING:
     from broadcasts.queryset import BroadcastMessageQuerySet
+
+# The lanes of those whom somebody's device writes to, and which of them is not a first contact.
+_USUAL: dict[int, BroadcastMessage.Priority] = {
+    lane: usual for usual, first in FIRST_CONTACT.items() for lane in (usual, first)
+}
 
 
 @dataclass(slots=True)
@@ -34,29 +42,104 @@ class _Line:
         self.slot, self.moment = play(self.pace, self.slot, self.moment, gap, count)
 
 
-class Deadlines:
+class _Row(NamedTuple):
+    """A message that starts over."""
+
+    pk: int
+    device_id: int | None
+    priority: int
+    shortest: int
+    longest: int
+    campaign_id: int | None
+    sequence_id: int | None
+    lead_id: int | None
+    lead_device_id: int | None
+
+
+class Restarts:
     """Of messages that start over one after the other, in chunks."""
 
     def __init__(self) -> None:
         self._starts_at = timezone.now()
         self._lines: dict[int, _Line] = {}
+        self._usable = set(Device.objects.usable().values_list("pk", flat=True))
+        self._allocations: dict[tuple[int | None, int | None], Allocation] = {}
 
-    def of(self, rows: BroadcastMessageQuerySet) -> Case:
-        """Returns the deadline of these rows, behind those it was asked about before.
+    def of(self, rows: BroadcastMessageQuerySet) -> dict[str, Case]:
+        """Returns the device, lane and deadline of these rows, behind those it was asked about
+        before.
 
-        Each gets what the last of its device in this chunk has: one WHEN for a device.
+        By key and not by device: MySQL looks at a column after the value that it was just given.
         """
-        counted = _counted(rows)
-        self._begin(set(counted) - set(self._lines))
-        for pk in counted.keys() & self._lines.keys():
-            for group in counted[pk]:
-                self._lines[pk].play(*group)
-        whens = [
-            When(device=pk, then=Value(self._deadline(self._lines[pk])))
-            for pk in sorted(counted.keys() & self._lines.keys())
+        found = [
+            _Row(*row)
+            for row in rows.order_by("pk").values_list(
+                "pk", "device_id", "priority", "min_delay_seconds", "max_delay_seconds",
+                "campaign_id", "sequence_id", "lead_id", "lead__device_id",
+            )
+        ]  # fmt: skip
+        moved = self._moved(found)
+        placed: dict[int, list[_Row]] = defaultdict(list)
+        for row in found:
+            if device_id := moved[row.pk][0] if row.pk in moved else row.device_id:
+                placed[device_id].append(row)
+        self._begin(set(placed) - set(self._lines))
+        deadlines = []
+        for pk, its in sorted(placed.items()):
+            for (shortest, longest), count in Counter((r.shortest, r.longest) for r in its).items():
+                self._lines[pk].play(count, shortest, longest)
+            # Each gets what the last of its device in this chunk has.
+            at = Value(self._deadline(self._lines[pk]))
+            deadlines.append(When(pk__in=[row.pk for row in its], then=at))
+        new_device = (When(pk=pk, then=Value(device_id)) for pk, (device_id, _) in moved.items())
+        new_lane = (When(pk=pk, then=Value(lane)) for pk, (_, lane) in moved.items())
+        return {
+            # Without a device nobody knows when it leaves.
+            "expires_at": Case(*deadlines, default=Now() + settings.RECOVERY_WINDOW),
+            "device": Case(*new_device, default=F("device"), output_field=BigIntegerField()),
+            "priority": Case(*new_lane, default=F("priority"), output_field=BigIntegerField()),
+        }
+
+    def _moved(self, rows: Iterable[_Row]) -> dict[int, tuple[int, int]]:
+        """Returns {key: (device id, lane)} of those whose device sends nothing: switched off, or
+        lost to WhatsApp, it would let them expire again.
+
+        A test message stays: it tries that very device.
+        """
+        stranded = [
+            row
+            for row in rows
+            if row.device_id and row.device_id not in self._usable and row.priority in _USUAL
         ]
-        # Without a device nobody knows when it leaves.
-        return Case(*whens, default=Now() + settings.RECOVERY_WINDOW)
+        leads = sorted({row.lead_id for row in stranded if row.lead_id})
+        talked = known(pk__in=leads) if leads else set()
+        moved: dict[int, tuple[int, int]] = {}
+        for row in stranded:
+            usual = _USUAL[row.priority]
+            if allocation := self._allocation(row, usual):
+                knows = (row.lead_id or 0, row.lead_device_id or 0) in talked
+                device, _ = allocation.place(row.lead_device_id, knows=knows)
+                is_known = (row.lead_id or 0, device.pk) in talked
+                moved[row.pk] = device.pk, usual if is_known else FIRST_CONTACT[usual]
+        return moved
+
+    def _allocation(self, row: _Row, lane: BroadcastMessage.Priority) -> Allocation:
+        """To the devices chosen for its campaign or sequence, or to all, as far as they send."""
+        key = row.campaign_id, row.sequence_id
+        if key not in self._allocations:
+            origin = {"sequences": row.sequence_id}
+            if row.campaign_id:
+                origin = {"campaigns": row.campaign_id}
+            chosen = set(Device.objects.filter(**origin).values_list("pk", flat=True))
+            ids = self._usable & chosen if chosen else self._usable
+            self._allocations[key] = Allocation(
+                Device.objects.filter(pk__in=ids),
+                starts_at=self._starts_at,
+                priority=lane,
+                min_delay_seconds=row.shortest,
+                max_delay_seconds=row.longest,
+            )
+        return self._allocations[key]
 
     def _begin(self, pks: set[int]) -> None:
         """Puts what already waits on these devices at the head of their lines."""

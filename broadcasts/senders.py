@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 GROWTH = 50  # threads started at once
 
@@ -21,6 +24,7 @@ class Senders:
         self._work: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None]
         self._work = queue.SimpleQueue()
         self._threads = 0
+        self._is_short = False
 
     def submit(self, send: Callable[..., None], *arguments: Any) -> None:
         """Calls send(*arguments) in one of the threads; it must not raise."""
@@ -32,7 +36,14 @@ class Senders:
         """Starts threads for what still waits. To be called every now and then."""
         for _ in range(min(self._work.qsize(), GROWTH, self.most - self._threads)):
             # A daemon, so that a transport that hangs for ever does not keep the process.
-            threading.Thread(target=self._run, name="sender", daemon=True).start()
+            thread = threading.Thread(target=self._run, name="sender", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system's limit: those that there are go on
+                if not self._is_short:
+                    logger.error("Only %d threads send: %s", self._threads, error)
+                self._is_short = True
+                return
             self._threads += 1
 
     def stop(self) -> None:

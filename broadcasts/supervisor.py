@@ -26,6 +26,7 @@ class Supervisor:
             f"--supervisor={os.getpid()}",
             *arguments,
         ]
+        self.drains = "--drain" in arguments
         self.stopping = False
         self.workers = workers
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -34,7 +35,7 @@ class Supervisor:
         self.stopping = True
 
     def run(self) -> None:
-        """Runs until stopped, or until every worker has ended well (they do when draining)."""
+        """Runs until stopped or, draining, until every worker has ended well."""
         self.processes = [self._start() for _ in range(self.workers)]
         while not self.stopping and self.processes:
             time.sleep(0.2)
@@ -45,13 +46,15 @@ class Supervisor:
             process.wait()
 
     def _restart_the_dead(self) -> None:
-        dead = [process for process in self.processes if process.poll()]
-        # One that ended well (code 0) has drained its part and is not replaced.
-        self.processes = [process for process in self.processes if process.poll() is None]
+        ended = [process for process in self.processes if process.poll() is not None]
+        self.processes = [process for process in self.processes if process not in ended]
+        # One that ended well has drained its part; where there is nothing to drain, somebody has
+        # sent it a signal that was not meant for us.
+        dead = [process for process in ended if process.returncode or not self.drains]
         if not dead:
             return
         for process in dead:
-            logger.error("Worker process %d died with %d", process.pid, process.returncode)
+            logger.error("Worker process %d ended with %d", process.pid, process.returncode)
         time.sleep(RESTART_SECONDS)
         if not self.stopping:
             self.processes += [self._start() for _ in dead]

@@ -10,6 +10,7 @@ urlpatterns = [
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/arrived/", views.arrived, name="arrived"),
     path("<int:pk>/send-again/", views.send_again, name="send_again"),
+    path("<int:pk>/not-arrived/", views.not_arrived, name="not_arrived"),
     path("<int:pk>/retry/", views.retry, name="retry"),
     path("<int:pk>/reschedule/", views.reschedule, name="reschedule"),
 ]

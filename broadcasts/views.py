@@ -55,6 +55,13 @@ def send_again(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
+def not_arrived(request: HttpRequest, pk: int) -> HttpResponse:
+    verb = BroadcastMessageQuerySet.settle_as_not_arrived
+    return _settle(request, pk, verb, _("Settled as failed: it did not arrive."))
+
+
+@require_POST
+@permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
 def retry(request: HttpRequest, pk: int) -> HttpResponse:
     verb = BroadcastMessageQuerySet.retry_failed
     return _settle(request, pk, verb, _("In the queue again."))

@@ -13,6 +13,7 @@ import queue
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -81,7 +82,7 @@ class Broadcaster:
 
     def run(self) -> None:
         """Runs until stopped (or, draining, until nothing is left to send)."""
-        while not self.stopping and not self._survive(
+        while not (self.stopping or self._is_orphaned()) and not self._survive(
             lambda: Worker.objects.beat(self.id, devices=0, capacity=self._leases.capacity)
         ):
             pass
@@ -155,6 +156,7 @@ class Broadcaster:
                 for lease in due
                 if not pacing.may_contact_first(lease.pace, lease.slot, now)
             ],
+            interrupted=self._note_interruption,
         )
         self._rest(due, served={message.device_id or 0 for message in claimed})
         if sendable := self._leave_out(claimed):
@@ -216,6 +218,9 @@ class Broadcaster:
             BroadcastMessage.objects.skip(messages, reason)
         return sendable
 
+    def _note_interruption(self) -> None:
+        self._was_interrupted = True
+
     def _release_forgotten(self) -> None:
         """After the database was away: what is claimed in our name but not on the wire never left.
 
@@ -269,7 +274,7 @@ class Broadcaster:
         while not self._inbox.empty():
             self._sort_in(self._inbox.get())
         if self._unrecorded:
-            outcomes.record(self._unrecorded)
+            self._record(self._unrecorded)
             ended = self._leases.end_sends(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
@@ -280,6 +285,20 @@ class Broadcaster:
         for lease in self._reports.act():
             self._put_down(lease)
         self._reports.receipts.record()
+
+    def _record(self, results: Sequence[Sent]) -> None:
+        """Writes these outcomes down.
+
+        Together, but for a message that hangs in an earlier session while it was claimed anew: a
+        statement that names its first claim must not name the second too, with another's message.
+        """
+        claims = self._on_wire | {(r.message.pk, r.message.processing_worker_id) for r in results}
+        count = Counter(pk for pk, _ in claims)
+        once = [result for result in results if count[result.message.pk] == 1]
+        twice = [result for result in results if count[result.message.pk] > 1]
+        for together in [once, *([result] for result in twice)]:
+            if together:
+                outcomes.record(together)
 
     def _sort_in(self, item: Sent | Said) -> None:
         if isinstance(item, Sent):
@@ -320,8 +339,10 @@ class Broadcaster:
             self._survive(self._leases.renew_in_time)
         if self._was_interrupted:
             self._survive(self._release_forgotten)
-        self._survive(lambda: self._reports.receipts.record(at_once=True))
         self._survive(lambda: self._leases.give_back(list(self._leases.held)))
+        # Sessions report until they are closed: a reply of STOP is said but once.
+        self._survive(self._collect)
+        self._survive(lambda: self._reports.receipts.record(at_once=True))
         self._survive(lambda: Worker.objects.retire(self.id))
         self._senders.stop()
         logger.info("Worker %s stopped", self.id)

@@ -148,10 +148,15 @@ class Campaign(models.Model):
 
     def pause(self) -> bool:
         """Stops it at once: from now on nothing more is claimed. What is on the wire finishes."""
+        self.refresh_from_db()
+        carried = timedelta()
+        if self.messages.filter(status="paused").exists():
+            # Not all are back from the pause before this one, whose time is theirs as well.
+            carried = self._paused_for
         changed = self._change(
             [self.Status.SCHEDULED, self.Status.QUEUING, self.Status.SENDING],
             self.Status.PAUSED,
-            paused_at=Now(),
+            paused_at=Now() - carried,
         )
         return changed and self._settle_at_once()
 
@@ -195,13 +200,17 @@ class Campaign(models.Model):
             case self.Status.PAUSED:
                 return self.messages.hold(state, limit=limit)
             case self.Status.SENDING:
-                paused_for = timedelta()
-                if self.resumed_at and self.paused_at:
-                    paused_for = max(self.resumed_at - self.paused_at, timedelta())
-                return self.messages.unhold(state, paused_for=paused_for, limit=limit)
+                return self.messages.unhold(state, paused_for=self._paused_for, limit=limit)
             case self.Status.CANCELLED:
                 return self.messages.cancel(state, limit=limit)
         return 0
+
+    @property
+    def _paused_for(self) -> timedelta:
+        """How long its last pause was, once that is over."""
+        if not (self.resumed_at and self.paused_at):
+            return timedelta()
+        return max(self.resumed_at - self.paused_at, timedelta())
 
     def _settle_at_once(self) -> bool:
         """Moves what an operator can wait for, and has the scheduler move the rest now rather than

@@ -65,7 +65,7 @@ class DeviceAdmin(QuickAdmin):
             },
         ),
     ]  # fmt: skip
-    actions = ["switch_on", "switch_off"]
+    actions = ["switch_on", "switch_off", "work_again"]
 
     switch_on = ConfirmedAction(
         _("Switch on"),
@@ -83,6 +83,17 @@ class DeviceAdmin(QuickAdmin):
         applies_to=lambda devices: devices.filter(enabled=True),
         work=switch_off,
         nothing=_("They are all switched off already."),
+    )  # fmt: skip
+
+    work_again = ConfirmedAction(
+        _("They work again"),
+        effect=_("You have seen that WhatsApp lets these accounts send: linked again, or no longer "
+                 "restricted. They connect and send what waits for them; what they were blocked "
+                 "for is forgotten here, and said again if WhatsApp still refuses."),
+        may="change",
+        applies_to=lambda devices: devices.blocked(),
+        work=lambda devices: devices.work_again(),
+        nothing=_("None of these is restricted, logged out or banned."),
     )  # fmt: skip
 
     @admin.display(description=_("state"))

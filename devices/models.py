@@ -34,7 +34,23 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 
     def unblocked(self) -> Self:
         """Devices that WhatsApp had blocked for a time which is over."""
-        return self.filter(_block_is_over(), status__in=Device.BLOCKED)
+        return self.blocked().filter(_block_is_over())
+
+    def blocked(self) -> Self:
+        """Devices that WhatsApp lets send nothing, as far as we have heard."""
+        return self.filter(status__in=Device.BLOCKED)
+
+    def work_again(self) -> int:
+        """Takes the operator's word that WhatsApp lets these send again; returns how many.
+
+        A block without an end has no other way back: nobody connects what is logged out or banned.
+        """
+        return self.blocked().update(
+            status=Device.Status.OFFLINE,
+            status_reason="",
+            status_changed_at=Now(),
+            restricted_until=None,
+        )
 
     def leased(self) -> Self:
         """Devices that a broadcaster holds right now, by the database's clock."""
@@ -134,9 +150,13 @@ class Device(models.Model):
 
     BLOCKED = (Status.RESTRICTED, Status.LOGGED_OUT, Status.BANNED)
 
+    # Through which account it sends: that of another cannot say what this one has sent.
+    ACCOUNT = ("transport", "phone")
+
     # What operators set and a broadcaster goes by.
     SETTINGS = (
         "name",
+        "transport",
         "min_delay_seconds",
         "max_delay_seconds",
         "hourly_limit",
@@ -238,6 +258,23 @@ class Device(models.Model):
         if self.sends_from is not None and self.sends_from == self.sends_until:
             raise ValidationError({"sends_until": _("These hours leave no time to send.")})
         self.phone = self.phone or None
+        self._keep_account()
+
+    def _keep_account(self) -> None:
+        """Refuses another account while what became of a message is asked of the present one.
+
+        The other would say that it never sent it, and then it would be sent twice.
+        """
+        before = Device.objects.filter(pk=self.pk).values(*self.ACCOUNT).first() or {}
+        changed = [name for name, value in before.items() if value != getattr(self, name)]
+        being_sent = Q(status__in=["processing", "queued"])
+        interrupted = Q(status="unknown", error_code="interrupted")
+        if changed and self.messages.filter(being_sent | interrupted).exists():
+            reason = _(
+                "Messages of this device are being sent, or were interrupted and may have left: "
+                "switch it off, settle those that are unknown, then change this."
+            )
+            raise ValidationError(dict.fromkeys(changed, reason))
 
     @property
     def zone(self) -> ZoneInfo:

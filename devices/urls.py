@@ -10,4 +10,5 @@ urlpatterns = [
     path("phone/", views.phone, name="phone"),
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/switch/", views.switch, name="switch"),
+    path("<int:pk>/works-again/", views.works_again, name="works_again"),
 ]

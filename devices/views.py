@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from devices.cards import cards, recent_numbers, simulated_phone
-from devices.models import Device
+from devices.models import Device, DeviceQuerySet
 
 
 @permission_required("devices.view_device", raise_exception=True)
@@ -39,11 +39,26 @@ def switch(request: HttpRequest, pk: int) -> HttpResponse:
     device = Device.objects.filter(pk=pk)
     if device.filter(enabled=not on).update(enabled=on):
         text = _("Switched on.") if on else _("Switched off: it sends nothing until switched on.")
-        LogEntry.objects.log_actions(  # type: ignore[call-overload]
-            request.user.pk, device, CHANGE, change_message=text, single_object=True
-        )
-        messages.success(request, text)
+        _note(request, device, text)
     return redirect("devices:detail", pk)
+
+
+@require_POST
+@permission_required("devices.change_device", raise_exception=True)
+def works_again(request: HttpRequest, pk: int) -> HttpResponse:
+    get_object_or_404(Device, pk=pk)
+    device = Device.objects.filter(pk=pk)
+    if device.work_again():
+        _note(request, device, _("It works again: a broadcaster connects it and sends what waits."))
+    return redirect("devices:detail", pk)
+
+
+def _note(request: HttpRequest, device: DeviceQuerySet, text: str) -> None:
+    """Says what was done, here and in the history of who did what."""
+    LogEntry.objects.log_actions(  # type: ignore[call-overload]
+        request.user.pk, device, CHANGE, change_message=text, single_object=True
+    )
+    messages.success(request, text)
 
 
 @permission_required("devices.view_device", raise_exception=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, QuerySet
@@ -62,6 +64,10 @@ class SequenceAdmin(QuickAdmin):
         work=lambda sequences: [sequence for sequence in sequences if sequence.pause()],
         nothing=_("None of these is active."),
     )  # fmt: skip
+
+    def save_model(self, request: HttpRequest, obj: Sequence, form: Any, change: bool) -> None:
+        obj.from_all_devices = not form.cleaned_data["devices"]
+        super().save_model(request, obj, form, change)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sequence]:
         return super().get_queryset(request).annotate(steps_count=Count("steps"))  # type: ignore[no-any-return]

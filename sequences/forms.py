@@ -66,10 +66,13 @@ class SequenceForm(_SequenceForm):
     def save(self, commit: bool = True) -> Sequence:
         word = self.cleaned_data["trigger_word"]
         self.instance.trigger = Trigger.ensure([word])[word]
+        self.instance.from_all_devices = not self.cleaned_data["devices"]
         if not commit or self.instance._state.adding:
             return super().save(commit)
         # Only what the form asks: somebody may have paused it since it was read.
-        self.instance.save(update_fields=["name", "description", "trigger", "updated_at"])
+        self.instance.save(
+            update_fields=["name", "description", "trigger", "from_all_devices", "updated_at"]
+        )
         self._save_m2m()  # type: ignore[attr-defined]  # Django's own, not in the stubs
         return self.instance
 

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.rendering import validate_body
+from devices.models import Device, DeviceQuerySet
 from leads.models import Lead, LeadQuerySet
 from sequences.queryset import SequenceContactQuerySet, SequenceQuerySet
 
@@ -31,6 +32,9 @@ class Sequence(models.Model):
         "devices.Device", blank=True, related_name="sequences", db_table="sequence_devices",
         verbose_name=_("devices"), help_text=_("None chosen: every device that may send."),
     )  # fmt: skip
+    # "None chosen: all" as somebody said it: deleting the one device that was chosen must not widen
+    # it to every device.
+    from_all_devices = models.BooleanField(default=True, db_default=True, editable=False)
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.DRAFT, db_index=True
     )
@@ -49,6 +53,14 @@ class Sequence(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def usable_devices(self) -> DeviceQuerySet:
+        """The devices chosen, or all if none was, as far as they may be given messages."""
+        devices = Device.objects.usable()
+        chosen = [device.pk for device in self.devices.all()]
+        if chosen or not self.from_all_devices:
+            devices = devices.filter(pk__in=chosen)
+        return devices
 
     def newcomers(self) -> LeadQuerySet:
         """Leads that carry its trigger and never were in it: who is enrolled next."""

@@ -21,7 +21,6 @@ from broadcasts.enqueueing import enqueue
 from broadcasts.models import BroadcastMessage
 from broadcasts.rendering import render
 from broadcasts.retrying import survive_conflicts
-from devices.models import Device
 from leads.models import Lead
 from sequences.models import Sequence, SequenceContact, SequenceStep
 
@@ -72,10 +71,8 @@ def advance(sequence: Sequence) -> dict[str, int]:
     counts = Counter({"queued": 0, "skipped": 0, "completed": 0})
     # The database's time: this host's may be wrong.
     now = Sequence.objects.filter(pk=sequence.pk).values_list(Now(), flat=True).get()
-    devices = Device.objects.usable()
-    if chosen := [device.pk for device in sequence.devices.all()]:
-        devices = devices.filter(pk__in=chosen)
-    allocation = Allocation(devices, starts_at=now, priority=BroadcastMessage.Priority.SEQUENCE)
+    lane = BroadcastMessage.Priority.SEQUENCE
+    allocation = Allocation(sequence.usable_devices(), starts_at=now, priority=lane)
     if not allocation:
         logger.warning("Sequence %s waits: no device may send", sequence.pk)
         return counts

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
@@ -10,6 +11,8 @@ from broadcasts.models import BroadcastMessage
 
 if TYPE_CHECKING:
     from sequences.models import Sequence, SequenceContact
+
+logger = logging.getLogger(__name__)
 
 
 class SequenceQuerySet(models.QuerySet["Sequence"]):
@@ -24,11 +27,18 @@ class SequenceQuerySet(models.QuerySet["Sequence"]):
         from sequences.progress import advance, enrol  # they know Sequence, made of this class
 
         counts = {"enrolled": 0, "queued": 0, "skipped": 0, "completed": 0}
+        failure: Exception | None = None
         for sequence in self.active().prefetch_related("steps", "devices"):
-            counts["enrolled"] += enrol(sequence)
-            for name, count in advance(sequence).items():
-                counts[name] += count
+            try:
+                counts["enrolled"] += enrol(sequence)
+                for name, count in advance(sequence).items():
+                    counts[name] += count
+            except Exception as error:  # one sequence's trouble must not hold up all others
+                logger.exception("Sequence %s could not go on", sequence.pk)
+                failure = error
         counts["messages_moved"] = sum(s.settle_messages() for s in self.unsettled())
+        if failure:  # the pass counts as failed, so that somebody looks
+            raise failure
         return counts
 
     def unsettled(self) -> Self:

@@ -361,7 +361,7 @@ def test_the_supervisor_replaces_the_dead_and_not_those_who_ended_well(
         "except FileExistsError: sys.exit(0)\n"
         "sys.exit(1)"
     )
-    supervised = Supervisor(3, [])
+    supervised = Supervisor(3, ["--drain"])
     supervised.command = [sys.executable, "-c", code, str(tmp_path)]
     patience = threading.Timer(10, supervised.stop)
     patience.start()

@@ -164,6 +164,7 @@ def test_a_retried_message_remembers_how_it_failed_and_who_sent_it_again(operato
         ("expired", "reschedule_expired", "rescheduled", 2),
         ("unknown", "settle_as_not_sent", "sent_again", 2),
         ("unknown", "settle_as_sent", "arrived", 1),
+        ("unknown", "settle_as_not_arrived", "not_arrived", 2),
     ],
 )
 def test_every_decision_is_another_line_of_history(

@@ -11,6 +11,7 @@ from django.utils import timezone
 from broadcasts import queryset
 from broadcasts.models import BroadcastMessage
 from devices.models import Device
+from leads.models import Lead
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory
 
 pytestmark = pytest.mark.django_db
@@ -80,6 +81,64 @@ def test_what_starts_over_just_before_closing_time_is_tomorrow_s() -> None:
     assert BroadcastMessage.objects.reschedule_expired() == 2
 
     assert allowances(device)[-1] > timedelta(hours=15)
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"enabled": False}, {"status": "banned"}, {"status": "logged_out"}], ids=str
+)
+def test_what_starts_over_leaves_a_device_that_sends_nothing(trouble: dict[str, object]) -> None:
+    gone, other = DeviceFactory(**trouble), DeviceFactory()
+    (message,) = messages(1, gone, status="failed")
+
+    assert BroadcastMessage.objects.retry_failed() == 1
+
+    message.refresh_from_db()
+    assert (message.status, message.device) == ("pending", other)
+    assert message.priority == message.Priority.CAMPAIGN_FIRST, "they have not talked yet"
+    assert message.history.get().device == gone, "the history says from where it failed"
+
+
+def test_who_has_a_device_of_their_own_that_sends_is_written_to_by_it() -> None:
+    gone, _idle, own = DeviceFactory(enabled=False), DeviceFactory(), DeviceFactory()
+    (message,) = messages(1, gone, status="expired")
+    messages(3, own, status="pending")
+    Lead.objects.filter(pk=message.lead_id).update(device=own, last_replied_at=timezone.now())
+
+    BroadcastMessage.objects.reschedule_expired()
+
+    message.refresh_from_db()
+    assert (message.device, message.priority) == (own, message.Priority.CAMPAIGN)
+
+
+def test_what_starts_over_keeps_to_the_devices_that_were_chosen_for_it() -> None:
+    gone, chosen, _other = DeviceFactory(enabled=False), DeviceFactory(), DeviceFactory()
+    made = messages(3, gone, status="failed")
+    made[0].campaign.devices.set([gone, chosen])
+
+    BroadcastMessage.objects.retry_failed()
+
+    assert {m.device for m in BroadcastMessage.objects.all()} == {chosen}
+
+
+def test_what_starts_over_waits_where_none_that_was_chosen_sends() -> None:
+    gone, _other = DeviceFactory(enabled=False), DeviceFactory()
+    (message,) = messages(1, gone, status="failed")
+    message.campaign.devices.set([gone])
+
+    BroadcastMessage.objects.retry_failed()
+
+    message.refresh_from_db()
+    assert (message.status, message.device) == ("pending", gone)
+
+
+def test_a_test_message_tries_the_device_that_it_was_for() -> None:
+    gone, _other = DeviceFactory(enabled=False), DeviceFactory()
+    (message,) = messages(1, gone, status="failed", priority=BroadcastMessage.Priority.TEST)
+
+    BroadcastMessage.objects.retry_failed()
+
+    message.refresh_from_db()
+    assert message.device == gone
 
 
 def test_what_has_no_device_has_the_window() -> None:

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db
 VERBS = {
     "arrived": ("unknown", "sent"),
     "send_again": ("unknown", "pending"),
+    "not_arrived": ("unknown", "failed"),
     "retry": ("failed", "pending"),
     "reschedule": ("expired", "pending"),
 }
@@ -183,6 +184,28 @@ def test_a_viewer_settles_nothing_and_a_link_neither(
     assert operator_client.get(url).status_code == 405
     page = viewer_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
     assert url not in page
+
+
+def test_of_a_cancelled_campaign_is_settled_what_did_not_arrive(operator_client: Client) -> None:
+    """It is not sent again; that it was lost can be said all the same."""
+    message = BroadcastMessageFactory(status="unknown", campaign__status="cancelled")
+    page = operator_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
+    assert reverse("messages:send_again", args=[message.pk]) not in page
+
+    operator_client.post(reverse("messages:not_arrived", args=[message.pk]))
+
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("failed", "not_arrived")
+
+
+def test_what_did_not_arrive_can_still_be_tried_again(operator_client: Client) -> None:
+    message = BroadcastMessageFactory(status="unknown", provider_message_id="3EB0")
+    for verb in ("not_arrived", "retry"):
+        operator_client.post(reverse(f"messages:{verb}", args=[message.pk]))
+    message.refresh_from_db()
+    assert message.status == "pending"
+    lines = message.history.values_list("status", "decision", "provider_message_id")
+    assert list(lines) == [("unknown", "not_arrived", "3EB0"), ("failed", "retried", None)]
 
 
 def test_a_message_that_is_not_there_is_not_found(operator_client: Client) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db.models import F
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -90,6 +91,24 @@ def test_resuming_puts_it_back_with_its_time() -> None:
     assert (campaign.status, message.status) == ("sending", "pending")
     # To the second: SQLite's clock knows milliseconds.
     assert message.expires_at >= expires_at + timedelta(hours=5, seconds=-1)
+
+
+def test_a_second_pause_before_all_are_back_does_not_take_the_time_of_the_first() -> None:
+    campaign = sending(pending=1)
+    expires_at = timezone.now() + timedelta(hours=1)
+    campaign.messages.update(expires_at=expires_at)
+    campaign.pause()
+    # Resumed after five hours; the scheduler has not moved this one back yet.
+    now = timezone.now()
+    Campaign.objects.update(status="sending", paused_at=now - timedelta(hours=5), resumed_at=now)
+
+    campaign.pause()
+    Campaign.objects.update(paused_at=F("paused_at") - timedelta(hours=2))
+    campaign.resume()
+
+    message = campaign.messages.get()
+    assert message.status == "pending"
+    assert message.expires_at >= expires_at + timedelta(hours=7, seconds=-1)
 
 
 def test_a_campaign_paused_before_it_began_is_scheduled_again() -> None:

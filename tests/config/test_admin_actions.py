@@ -56,6 +56,7 @@ def activatable() -> Sequence:
 CASES: list[tuple[str, Callable[[], Any], Callable[[], Any], str, Any, Any]] = [
     ("retry_failed", message("failed"), message("sent"), "status", "failed", "pending"),
     ("settle_as_sent", message("unknown"), message("failed"), "status", "unknown", "sent"),
+    ("settle_as_not_arrived", message("unknown"), message("sent"), "status", "unknown", "failed"),
     ("settle_as_not_sent", message("unknown"), message("sent"), "status", "unknown", "pending"),
     ("reschedule_expired", message("expired"), message("sent"), "status", "expired", "pending"),
     ("cancel", message("pending"), message("queued"), "status", "pending", "cancelled"),

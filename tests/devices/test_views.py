@@ -99,6 +99,38 @@ def test_a_viewer_may_not_switch_and_a_link_does_not(
     assert Device.objects.get().enabled
 
 
+@pytest.mark.parametrize("status", Device.BLOCKED)
+def test_a_block_that_nobody_knows_the_end_of_is_lifted_by_hand(
+    operator_client: Client, status: str
+) -> None:
+    device = DeviceFactory(status=status, status_reason="Spam.")
+    url = reverse("devices:works_again", args=[device.pk])
+    assert url in operator_client.get(reverse("devices:detail", args=[device.pk])).content.decode()
+    for _click in range(2):
+        operator_client.post(url)
+        device.refresh_from_db()
+        assert (device.status, device.status_reason) == ("offline", "")
+    assert LogEntry.objects.filter(object_id=str(device.pk)).count() == 1
+    page = operator_client.get(reverse("devices:detail", args=[device.pk])).content.decode()
+    assert url not in page
+
+
+def test_a_viewer_is_not_offered_to_lift_a_block(viewer_client: Client) -> None:
+    device = DeviceFactory(status="banned")
+    page = viewer_client.get(reverse("devices:detail", args=[device.pk])).content.decode()
+    assert reverse("devices:works_again", args=[device.pk]) not in page
+
+
+def test_blocks_are_lifted_in_the_admin(admin_client: Client) -> None:
+    banned, online = DeviceFactory(status="banned"), DeviceFactory(online=True)
+    data = {"action": "work_again", "_selected_action": [banned.pk, online.pk], "confirmed": "1"}
+    admin_client.post(reverse("admin:devices_device_changelist"), data)
+    assert [Device.objects.get(pk=each.pk).status for each in (banned, online)] == [
+        "offline",
+        "online",
+    ]
+
+
 def test_the_phone_shows_what_it_received_and_wrote_in_order(viewer_client: Client) -> None:
     first, second = DeviceFactory(name="Sales 01"), DeviceFactory(name="Sales 02")
     phone = "60123456789"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 from django.utils import timezone
@@ -198,6 +199,19 @@ def test_without_a_device_contacts_wait() -> None:
 
     Device.objects.update(enabled=True)
     assert process()["queued"] == 1
+
+
+def test_a_sequence_that_fails_does_not_hold_up_the_others(device: Device) -> None:
+    """Its device's time zone is one that this host's tzdata lacks."""
+    failing, other = drip(0, trigger="FIRST"), drip(0, trigger="SECOND")
+    failing.devices.add(DeviceFactory(timezone="Mars/Olympus_Mons"))
+    other.devices.add(device)
+    lead = LeadFactory(triggers=["FIRST", "SECOND"])
+
+    with pytest.raises(ZoneInfoNotFoundError):
+        process()
+
+    assert BroadcastMessage.objects.get(recipient_phone=lead.phone).sequence == other
 
 
 def test_more_than_a_chunk_moves_on_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from sequences.models import Sequence, SequenceStep
 from sequences.standing import delay_in_words
 from tests.factories import (
     BroadcastMessageFactory,
+    DeviceFactory,
     LeadFactory,
     SequenceContactFactory,
     SequenceFactory,
@@ -68,6 +69,30 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(
     SequenceFactory.create_batch(10)
     with django_assert_max_num_queries(14):
         viewer_client.get(reverse("sequences:list"))
+
+
+@pytest.mark.parametrize("page", ["its own", "admin"])
+def test_whose_only_device_is_deleted_does_not_send_from_every_other(
+    admin_client: Client, page: str
+) -> None:
+    chosen, _other = DeviceFactory(), DeviceFactory()
+    if page == "admin":
+        url, data = reverse("admin:sequences_sequence_add"), form(trigger=TriggerFactory().pk)
+    else:
+        url, data = reverse("sequences:create"), form(step(1, "Hi", 0))
+    admin_client.post(url, data | {"devices": [chosen.pk]})
+    sequence = Sequence.objects.get()
+    assert sequence.usable_devices().get() == chosen
+
+    chosen.delete()
+
+    assert not sequence.usable_devices().exists()
+
+
+def test_a_sequence_without_a_choice_sends_from_every_device(operator_client: Client) -> None:
+    DeviceFactory.create_batch(2)
+    operator_client.post(reverse("sequences:create"), form(step(1, "Hi", 0)))
+    assert Sequence.objects.get().usable_devices().count() == 2
 
 
 def test_a_sequence_is_written_with_its_steps(operator_client: Client) -> None:

@@ -1,0 +1,83 @@
+"""What a broadcaster knows of its own claims, when an answer hangs or gets lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from broadcasts.models import BroadcastMessage
+from broadcasts.outcomes import Sent
+from broadcasts.worker import Broadcaster
+from devices.transports.base import Accepted
+from tests.broadcasts.test_fences import lease_of
+from tests.factories import BroadcastMessageFactory, DeviceFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def on_the_wire(broadcaster: Broadcaster, claim: str, **values: object) -> BroadcastMessage:
+    message = BroadcastMessageFactory(
+        status="queued", attempts=1, lease_epoch=1, processing_started_at=timezone.now(),
+        processing_worker_id=f"{broadcaster.id}/{claim}", **values,
+    )  # fmt: skip
+    message.lead_device = None  # annotated by the claim
+    broadcaster._on_wire.add((message.pk, message.processing_worker_id))
+    return message
+
+
+def test_an_answer_from_an_earlier_session_does_not_speak_for_the_claim_that_came_after() -> None:
+    """It comes together with that of another message, which the later claim has taken too."""
+    broadcaster = Broadcaster()
+    hung = on_the_wire(broadcaster, "first")
+    other = on_the_wire(broadcaster, "second")
+    again = BroadcastMessage.objects.get(pk=hung.pk)
+    again.processing_worker_id = other.processing_worker_id
+    again.lead_device = None  # type: ignore[attr-defined]
+    BroadcastMessage.objects.filter(pk=hung.pk).update(
+        processing_worker_id=other.processing_worker_id
+    )
+    broadcaster._on_wire.add((again.pk, again.processing_worker_id))
+
+    for result in (Sent(hung, Accepted("3EB1")), Sent(other, Accepted("3EB2"))):
+        broadcaster._inbox.put(result)
+    broadcaster._collect()
+    assert BroadcastMessage.objects.get(pk=hung.pk).status == "queued"
+    assert BroadcastMessage.objects.get(pk=other.pk).status == "sent"
+
+    broadcaster._inbox.put(Sent(again, Accepted("3EB3")))
+    broadcaster._collect()
+    assert BroadcastMessage.objects.get(pk=hung.pk).provider_message_id == "3EB3"
+    assert not broadcaster._on_wire
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_that_is_committed_after_the_look_for_it_is_released_in_the_next_turn() -> None:
+    """The connection broke, and the server was still at it."""
+    broadcaster = Broadcaster()
+    device = DeviceFactory(online=True, worker_id=broadcaster.id)
+    message = BroadcastMessageFactory(device=device)
+    lease = broadcaster._leases.held[device.pk] = lease_of(device)
+    broadcaster._leases.renew_in_time()
+    broadcaster._put_down(lease)
+
+    def lose(execute: Callable[..., Any], sql: str, parameters: Any, *rest: Any) -> Any:
+        if "'processing'" in sql:
+            late.append(parameters[0])
+            raise OperationalError(2013, "Lost connection to server during query")
+        return execute(sql, parameters, *rest)
+
+    late: list[str] = []
+    with connection.execute_wrapper(lose):
+        broadcaster._send_due()
+    BroadcastMessage.objects.update(
+        status="processing", processing_worker_id=late[0], lease_epoch=1,
+        processing_started_at=timezone.now(),
+    )  # fmt: skip
+
+    broadcaster.turn()
+
+    assert BroadcastMessage.objects.get(pk=message.pk).status == "pending"

@@ -1,0 +1,111 @@
+"""A device that is to send through another account."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import LazySettings
+from django.core.exceptions import ValidationError
+
+from broadcasts.leases import Lease, Leases
+from devices.models import Device
+from tests.broadcasts.test_fences import lease_of
+from tests.factories import BroadcastMessageFactory, DeviceFactory
+
+pytestmark = pytest.mark.django_db
+
+OTHER = {"transport": "gone", "phone": "60199999999"}
+
+
+@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize(
+    ("status", "error_code", "refused"),
+    [
+        ("processing", "", True),
+        ("queued", "", True),
+        ("unknown", "interrupted", True),
+        ("unknown", "timed_out", False),
+        ("pending", "", False),
+        ("sent", "", False),
+    ],
+)
+def test_the_account_stays_while_it_may_be_asked_what_it_has_sent(
+    name: str, status: str, error_code: str, refused: bool
+) -> None:
+    """Another would say that it was not sent, and send it a second time."""
+    device = BroadcastMessageFactory(status=status, error_code=error_code).device
+    setattr(device, name, OTHER[name])
+
+    if refused:
+        with pytest.raises(ValidationError, match="settle") as refusal:
+            device.clean()
+        assert list(refusal.value.message_dict) == [name]
+    else:
+        device.clean()
+
+
+def test_everything_else_may_be_changed_while_it_sends() -> None:
+    device = BroadcastMessageFactory(status="queued").device
+    device.min_delay_seconds = 7
+    device.clean()
+
+
+@pytest.fixture
+def held(settings: LazySettings) -> tuple[Leases, Lease]:
+    """A broadcaster with a simulated device at a thousand times its pace."""
+    settings.SIMULATOR_SPEED = 1000
+    lease = lease_of(DeviceFactory(online=True))
+    leases = Leases("worker", capacity=1, report=lambda *_: None)
+    leases.held[lease.device.pk] = lease
+    return leases, lease
+
+
+def test_a_session_of_the_former_transport_is_ended(held: tuple[Leases, Lease]) -> None:
+    leases, lease = held
+    Device.objects.update(transport="gone")
+
+    leases.keep()
+
+    lease.session.close.assert_called_once_with()  # type: ignore[attr-defined]
+    assert not leases.held
+    device = Device.objects.get()
+    assert "gone" in device.status_reason, "it was not opened with the present transport"
+    assert lease.pace.speed == 1000
+
+
+def test_what_is_on_the_wire_of_the_former_transport_is_finished(
+    held: tuple[Leases, Lease],
+) -> None:
+    leases, lease = held
+    lease.in_flight = BroadcastMessageFactory(device=lease.device, status="queued")
+    Device.objects.update(transport="gone")
+
+    leases.keep()
+
+    lease.session.close.assert_not_called()  # type: ignore[attr-defined]
+    assert not lease.connected, "it sends on"
+
+
+def test_the_simulator_s_speed_is_not_another_transport_s(settings: LazySettings) -> None:
+    settings.SIMULATOR_SPEED = 1000
+    lease = lease_of(DeviceFactory(online=True, transport="gone"))
+    leases = Leases("worker", capacity=1, report=lambda *_: None)
+    leases.held[lease.device.pk] = lease
+    lease.in_flight = BroadcastMessageFactory(device=lease.device, status="queued")
+    Device.objects.update(transport="simulator")
+
+    leases.keep()
+
+    assert lease.pace.speed == 1
+
+
+def test_a_restriction_that_an_operator_lifts_ends_while_the_session_lives(
+    held: tuple[Leases, Lease],
+) -> None:
+    leases, lease = held
+    Device.objects.update(status="restricted")
+
+    assert Device.objects.work_again() == 1
+    leases.keep()
+
+    assert Device.objects.get().status == "online"
+    assert leases.held == {lease.device.pk: lease}
