@@ -12,8 +12,10 @@ from itertools import takewhile
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from broadcasts import acquaintance, claiming
 from broadcasts.claiming import CASE_ROWS
 from broadcasts.leases import Lease, Leases
+from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import record_receipts
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
@@ -129,6 +131,10 @@ class Reports:
 def _note_reply(device_id: int, phone: str, body: str) -> None:
     leads = Lead.objects.filter(phone=phone)
     leads.update(last_replied_at=Now())
+    # The two have talked: the lead stays with the device, and is nobody new to it.
+    writers = dict.fromkeys(leads.values_list("pk", flat=True), device_id)
+    claiming.keep_with(BroadcastMessage, writers)
+    acquaintance.met(writers)
     if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):
         logger.info("A lead of device %s opted out by reply", device_id)
 

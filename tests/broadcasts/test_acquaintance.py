@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from broadcasts import acquaintance
+from broadcasts import acquaintance, inbound
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent, record
 from devices.transports.base import Accepted
@@ -86,3 +86,23 @@ def test_a_sent_first_contact_takes_what_else_waits_for_that_person_out_of_its_l
         each.refresh_from_db()
     assert same.priority == Priority.SEQUENCE
     assert (from_another.priority, to_another.priority) == (Priority.CAMPAIGN_FIRST,) * 2
+
+
+def test_whoever_writes_to_a_device_stays_with_it_and_is_nobody_new_to_it() -> None:
+    message = BroadcastMessageFactory(priority=Priority.CAMPAIGN_FIRST)
+
+    inbound._note_reply(message.device_id, message.recipient_phone, "Hello!")
+
+    message.refresh_from_db()
+    assert message.priority == Priority.CAMPAIGN
+    assert message.lead.device == message.device
+    assert (message.lead_id, message.device_id) in acquaintance.known(pk=message.lead_id)
+
+
+def test_a_stranger_who_writes_is_no_lead_and_changes_nothing() -> None:
+    message = BroadcastMessageFactory(priority=Priority.CAMPAIGN_FIRST)
+
+    inbound._note_reply(message.device_id, "60199999999", "Hello!")
+
+    message.refresh_from_db()
+    assert message.priority == Priority.CAMPAIGN_FIRST
