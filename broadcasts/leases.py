@@ -182,7 +182,9 @@ class Leases:
             pk for pk in found if pk in self.held and found[pk] != self.held[pk].device.settings
         ]
         for pk, device in Device.objects.in_bulk(changed).items():
-            lease = self.held[pk]
+            lease = self.held.get(pk)
+            if lease is None:
+                continue  # lost while another was given back
             if device.transport == lease.device.transport and (pace := _pace_of(device)):
                 lease.device, lease.pace = device, pace
                 continue

@@ -49,6 +49,11 @@ STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
 
 
+def is_orphan(supervisor: int | None) -> bool:
+    """Whether the supervisor of this process has died: nobody passes SIGTERM on to it any more."""
+    return supervisor is not None and supervisor != os.getppid()
+
+
 class Broadcaster:
     """One worker process: leases devices and sends for them until it is told to stop."""
 
@@ -82,12 +87,12 @@ class Broadcaster:
 
     def run(self) -> None:
         """Runs until stopped (or, draining, until nothing is left to send)."""
-        while not (self.stopping or self._is_orphaned()) and not self._survive(
+        while not (self.stopping or is_orphan(self.supervisor)) and not self._survive(
             lambda: Worker.objects.beat(self.id, devices=0, capacity=self._leases.capacity)
         ):
             pass
         logger.info("Worker %s started", self.id)
-        while not self.stopping and not self._is_orphaned():
+        while not self.stopping and not is_orphan(self.supervisor):
             self._survive(self.turn)
             if self.drain:
                 self._survive(self._look_for_the_end)
@@ -307,10 +312,6 @@ class Broadcaster:
             self._reports.add(item)
 
     # Ending
-
-    def _is_orphaned(self) -> bool:
-        """Whether its supervisor has died: nobody would pass SIGTERM on to it any more."""
-        return self.supervisor is not None and self.supervisor != os.getppid()
 
     def _look_for_the_end(self) -> None:
         """Stops when nothing was left to send for so long that the transports have been asked

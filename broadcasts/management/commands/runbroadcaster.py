@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, connection
 
 from broadcasts.supervisor import Supervisor
-from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster
+from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster, is_orphan
 
 
 class Command(BaseCommand):
@@ -39,7 +39,7 @@ class Command(BaseCommand):
     ) -> None:
         if workers < 1 or devices_per_worker < 1:
             raise CommandError("--workers and --devices-per-worker are at least 1.")
-        self._check()
+        self._check(supervisor)
         runner: Broadcaster | Supervisor
         if workers == 1:
             runner = Broadcaster(capacity=devices_per_worker, drain=drain, supervisor=supervisor)
@@ -54,10 +54,10 @@ class Command(BaseCommand):
         signal.signal(signal.SIGINT, stop)
         runner.run()
 
-    def _check(self) -> None:
+    def _check(self, supervisor: int | None) -> None:
         """Looks whether the setup is sound, as soon as the database answers: after a power cut
         both start at once, and who supervises us may not try a second time."""
-        while True:
+        while not is_orphan(supervisor):
             try:
                 return self.check(databases=["default"])
             except (OperationalError, InterfaceError) as error:
