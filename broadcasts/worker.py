@@ -181,7 +181,14 @@ class Broadcaster:
                 gap,
                 first_contact=message.priority in message.FIRST_CONTACTS,
             )
-        handed = BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=self.id)
+        handed: list[BroadcastMessage] = []
+        try:
+            handed = BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=self.id)
+        finally:
+            # Whatever was committed, and whatever others made of it if the answer took longer than
+            # the lease: what is not handed to us has never left.
+            lost = set(messages) - set(handed)
+            self._unrecorded += [Sent(message, NotSent()) for message in lost]
         # The pause counts from the hand-over, which may have taken a while.
         took, handed_at = self._leases.now() - now, clock()
         for message in handed:
@@ -193,9 +200,6 @@ class Broadcaster:
             self._on_wire.add((message.pk, message.processing_worker_id))
             self._senders.submit(self._send, lease, message, handed_at)
         self._served += len(handed)
-        # Handed over after all, but the answer was lost, and with it the lease: so it never left.
-        lost = set(messages) - set(handed)
-        self._unrecorded += [Sent(message, NotSent()) for message in lost]
 
     def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
         """Lets devices be for a while that had nothing to send; the others are asked again, until

@@ -15,6 +15,7 @@ from broadcasts import outcomes, worker
 from broadcasts.inbound import is_opt_out
 from broadcasts.leases import clock
 from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.queryset import INTERRUPTED
 from broadcasts.worker import Broadcaster
 from campaigns.models import Campaign
 from devices.models import Device, SimulatedMessage
@@ -300,6 +301,33 @@ def test_a_hand_over_whose_answer_was_lost_is_given_back_not_forgotten(
         return handed
 
     monkeypatch.setattr(manager, "hand_over", lost)
+
+    drain()
+
+    message = campaign.messages.get()
+    assert (message.status, message.attempts) == ("sent", 1)
+    assert len(bubbles(lead.phone)) == 1
+
+
+def test_a_hand_over_that_took_longer_than_its_lease_and_then_failed_has_not_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another broadcaster took the device meanwhile, and could not tell; this one can."""
+    lead = LeadFactory()
+    campaign = campaign_to(lead)
+    monkeypatch.setattr(worker, "DATABASE_DOWN_SECONDS", 0.05)
+    monkeypatch.setattr(simulator.SimulatorSession, "recall", lambda *_: None)
+    manager = type(BroadcastMessage.objects)
+    hand_over, failures = manager.hand_over, iter([1])
+
+    def held_up(self: object, *args: object, **kwargs: object) -> list[BroadcastMessage]:
+        handed = hand_over(self, *args, **kwargs)  # type: ignore[arg-type]
+        if next(failures, None):
+            campaign.messages.update(**INTERRUPTED)
+            raise OperationalError(2013, "Lost connection to server during query")
+        return handed
+
+    monkeypatch.setattr(manager, "hand_over", held_up)
 
     drain()
 

@@ -5,11 +5,18 @@ import signal
 import time
 from types import FrameType
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    SystemCheckError,
+)
 from django.db import InterfaceError, OperationalError, connection
 
 from broadcasts.supervisor import Supervisor
 from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster, is_orphan
+
+NO_ANSWER = "siaran.E018"  # what config.checks makes of a database that does not answer
 
 
 class Command(BaseCommand):
@@ -59,8 +66,12 @@ class Command(BaseCommand):
         both start at once, and who supervises us may not try a second time."""
         while not is_orphan(supervisor):
             try:
+                connection.ensure_connection()
                 return self.check(databases=["default"])
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, SystemCheckError) as error:
+                # It may go away again between the two.
+                if isinstance(error, SystemCheckError) and NO_ANSWER not in str(error):
+                    raise
                 self.stderr.write(f"The database does not answer yet: {error}")
                 connection.close()
                 time.sleep(DATABASE_DOWN_SECONDS)
