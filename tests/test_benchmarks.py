@@ -22,7 +22,7 @@ def test_the_share_of_a_server_that_cannot_be_measured_is_not_known() -> None:
 def test_a_drain_shows_what_it_is_held_to(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {"what": name, "messages": 10, "seconds": 1.0, "rate": 10.0}
-        for name in ("engine", *drain.GOALS)
+        for name in (drain.ENGINE, drain.SENDING_NOTHING, *drain.GOALS)
     ]
 
     drain.show(rows, {"devices": 1, "messages": 10})
