@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.retrying import survive_conflicts
@@ -23,15 +23,15 @@ FIRST_CONTACT = {
 
 def known(**leads: Any) -> set[tuple[int, int]]:
     """Returns the (lead id, device id) of those who have talked: a message was sent, or the lead
-    has written to the device it stays with. For the leads that these lookups choose."""
+    has written to it. For the leads that these lookups choose."""
     sent = BroadcastMessage.objects.filter(
         **{f"lead__{lookup}": value for lookup, value in leads.items()},
         sent_at__isnull=False,
         device__isnull=False,
     )
-    replied = Lead.objects.filter(**leads, last_replied_at__isnull=False, device__isnull=False)
+    replied = Lead.objects.filter(**leads, replied_to__isnull=False)
     pairs = [*sent.order_by().values_list("lead_id", "device_id").distinct()]
-    pairs += replied.order_by().values_list("pk", "device_id")
+    pairs += replied.order_by().values_list("pk", "replied_to_id")
     return {(lead_id or 0, device_id or 0) for lead_id, device_id in pairs}
 
 
@@ -40,7 +40,7 @@ def has_talked() -> Q:
     sent = BroadcastMessage.objects.filter(
         lead=OuterRef("pk"), device=OuterRef("device"), sent_at__isnull=False
     )
-    return Q(device__isnull=False) & (Q(last_replied_at__isnull=False) | Q(Exists(sent)))
+    return Q(device__isnull=False) & (Q(replied_to=F("device")) | Q(Exists(sent)))
 
 
 @survive_conflicts
@@ -62,3 +62,13 @@ def met(devices: Mapping[int, int]) -> int:
             rows = BroadcastMessage.objects.filter(pk__in=ids, priority=first, status__in=WAITING)
             changed += rows.update(priority=usual)
     return changed
+
+
+def met_by(messages: Iterable[int]) -> None:
+    """Writes down who has met by these messages (keys), if it turned out that they were sent."""
+    sent = BroadcastMessage.objects.filter(
+        pk__in=sorted(messages), status="sent", priority__in=FIRST_CONTACT.values(),
+        lead__isnull=False, device__isnull=False,
+    )  # fmt: skip
+    if pairs := dict(sent.order_by().values_list("lead_id", "device_id")):
+        met({lead_id or 0: device_id or 0 for lead_id, device_id in pairs.items()})

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
+from django.db import IntegrityError
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 # A receipt may overtake its own send's answer; so long it is kept for the message to appear.
 RECEIPT_SECONDS = 60.0
 RECORD_EVERY_SECONDS = 0.5
+LOOK_AGAIN_SECONDS = 3.0  # for those that match nothing: also what others write to this account
 
 # Said alone, as the whole message, in the languages of our leads. A sentence that merely contains
 # one of these words ("when does the offer stop?") opts nobody out.
@@ -131,12 +133,17 @@ class Reports:
 def _note_reply(device_id: int, phone: str, body: str) -> None:
     leads = Lead.objects.filter(phone=phone)
     leads.update(last_replied_at=Now())
-    # The two have talked: the lead stays with the device, and is nobody new to it.
-    writers = dict.fromkeys(leads.values_list("pk", flat=True), device_id)
-    claiming.keep_with(BroadcastMessage, writers)
-    acquaintance.met(writers)
+    # Before all else: nothing that goes wrong below may cost a STOP.
     if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):
         logger.info("A lead of device %s opted out by reply", device_id)
+    # The two have talked: the lead stays with the device, and is nobody new to it.
+    writers = dict.fromkeys(leads.values_list("pk", flat=True), device_id)
+    try:
+        leads.update(replied_to=device_id)
+        claiming.keep_with(BroadcastMessage, writers)
+    except IntegrityError:
+        return  # the device was deleted this moment
+    acquaintance.met(writers)
 
 
 class Receipts:
@@ -145,13 +152,16 @@ class Receipts:
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
         self._waiting: dict[tuple[int, Receipt], float] = {}  # until when it may find its message
+        self._unmatched: set[tuple[int, Receipt]] = set()  # of those, looked for in vain so far
         self._record_at = 0.0
+        self._again_at = 0.0
 
     def add(self, device_id: int, receipt: Receipt) -> None:
         self._waiting[device_id, receipt] = time.monotonic() + RECEIPT_SECONDS
 
     def record(self, *, at_once: bool = False) -> None:
-        """Writes down what has come in, and forgets what matches no message for too long.
+        """Writes down what has come in, and forgets what matches no message for too long. What did
+        not match is looked for again every few seconds.
 
         After an outage of the phone or of the database that is a day's receipts: so many at a time
         as a statement takes, each dropped once it is written, and the leases kept meanwhile.
@@ -159,12 +169,18 @@ class Receipts:
         now = time.monotonic()
         if now < self._record_at and not at_once:
             return
-        waiting = list(self._waiting)
+        again = at_once or now >= self._again_at
+        if again:
+            self._again_at = now + LOOK_AGAIN_SECONDS
+        waiting = [pair for pair in self._waiting if again or pair not in self._unmatched]
         for start in range(0, len(waiting), CASE_ROWS):
             chunk = waiting[start : start + CASE_ROWS]
             unmatched = set(record_receipts(chunk))
             for pair in chunk:
-                if pair not in unmatched or self._waiting[pair] <= now:
+                if pair in unmatched and self._waiting[pair] > now:
+                    self._unmatched.add(pair)
+                else:
                     del self._waiting[pair]
+                    self._unmatched.discard(pair)
             self._leases.renew_in_time()
         self._record_at = time.monotonic() + RECORD_EVERY_SECONDS

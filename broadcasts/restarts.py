@@ -54,6 +54,8 @@ class _Row(NamedTuple):
     sequence_id: int | None
     lead_id: int | None
     lead_device_id: int | None
+    campaign_from_all: bool | None
+    sequence_from_all: bool | None
 
 
 class Restarts:
@@ -76,6 +78,7 @@ class Restarts:
             for row in rows.order_by("pk").values_list(
                 "pk", "device_id", "priority", "min_delay_seconds", "max_delay_seconds",
                 "campaign_id", "sequence_id", "lead_id", "lead__device_id",
+                "campaign__from_all_devices", "sequence__from_all_devices",
             )
         ]  # fmt: skip
         moved = self._moved(found)
@@ -101,39 +104,37 @@ class Restarts:
         }
 
     def _moved(self, rows: Iterable[_Row]) -> dict[int, tuple[int, int]]:
-        """Returns {key: (device id, lane)} of those whose device sends nothing: switched off, or
-        lost to WhatsApp, it would let them expire again.
+        """Returns {key: (device id, lane)} of those that change either.
 
-        A test message stays: it tries that very device.
+        Another device, where theirs sends nothing: switched off, or lost to WhatsApp, it would let
+        them expire again. Another lane, where the two have talked since. A test message stays: it
+        tries that very device.
         """
-        stranded = [
-            row
-            for row in rows
-            if row.device_id and row.device_id not in self._usable and row.priority in _USUAL
-        ]
-        leads = sorted({row.lead_id for row in stranded if row.lead_id})
+        movable = [row for row in rows if row.device_id and row.priority in _USUAL]
+        leads = sorted({row.lead_id for row in movable if row.lead_id})
         talked = known(pk__in=leads) if leads else set()
         moved: dict[int, tuple[int, int]] = {}
-        for row in stranded:
-            usual = _USUAL[row.priority]
-            if allocation := self._allocation(row, usual):
+        for row in movable:
+            usual, device_id = _USUAL[row.priority], row.device_id or 0
+            if device_id not in self._usable and (allocation := self._allocation(row, usual)):
                 knows = (row.lead_id or 0, row.lead_device_id or 0) in talked
-                device, _ = allocation.place(row.lead_device_id, knows=knows)
-                is_known = (row.lead_id or 0, device.pk) in talked
-                moved[row.pk] = device.pk, usual if is_known else FIRST_CONTACT[usual]
+                device_id = allocation.place(row.lead_device_id, knows=knows)[0].pk
+            lane = usual if (row.lead_id or 0, device_id) in talked else FIRST_CONTACT[usual]
+            if (device_id, lane) != (row.device_id, row.priority):
+                moved[row.pk] = device_id, lane
         return moved
 
     def _allocation(self, row: _Row, lane: BroadcastMessage.Priority) -> Allocation:
         """To the devices chosen for its campaign or sequence, or to all, as far as they send."""
         key = row.campaign_id, row.sequence_id
         if key not in self._allocations:
-            origin = {"sequences": row.sequence_id}
-            if row.campaign_id:
-                origin = {"campaigns": row.campaign_id}
-            chosen = set(Device.objects.filter(**origin).values_list("pk", flat=True))
-            ids = self._usable & chosen if chosen else self._usable
+            devices = Device.objects.filter(pk__in=self._usable)
+            if row.campaign_id and not row.campaign_from_all:
+                devices = devices.filter(campaigns=row.campaign_id)
+            elif row.sequence_id and not row.sequence_from_all:
+                devices = devices.filter(sequences=row.sequence_id)
             self._allocations[key] = Allocation(
-                Device.objects.filter(pk__in=ids),
+                devices,
                 starts_at=self._starts_at,
                 priority=lane,
                 min_delay_seconds=row.shortest,

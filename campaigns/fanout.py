@@ -68,8 +68,10 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         last_lead_id = _end_of_page(campaign)
         if last_lead_id is None:
             return _complete(campaign)
-        talked = known(pk__gt=campaign.checkpoint_lead_id, pk__lte=last_lead_id)
-        entries = placed(_recipients(campaign, audience, last_lead_id), talked)
+        recipients = list(_recipients(campaign, audience, last_lead_id))
+        # Of those who get it alone: their history is read, however much there is of others'.
+        talked = known(pk__in=[row[0] for row in recipients if not row[2]])
+        entries = placed(recipients, talked)
         if not _commit_page(campaign, entries, last_lead_id):
             return False
     return False

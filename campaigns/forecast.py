@@ -69,7 +69,8 @@ def forecast(
     )
     if not allocation:
         return NOBODY
-    known = _by_device(receivers.filter(has_talked())) if allocation.caps_first_contacts else leads
+    capped = receivers.filter(device__first_contact_limit__isnull=False)
+    known = _by_device(capped.filter(has_talked())) if allocation.caps_first_contacts else leads
     times: list[datetime] = []
     shares: dict[int, DeviceShare] = {}
     scale = max(1.0, total / PLAYED_THROUGH)
@@ -77,8 +78,10 @@ def forecast(
         for n in range(max(1, round(count / scale))):
             device, expected_at = allocation.place(device_id, knows=n < known[device_id] / scale)
             times.append(expected_at)
-            count_so_far = shares[device.pk].count if device.pk in shares else 0
-            shares[device.pk] = DeviceShare(device, count_so_far + 1, expected_at)
+            share = shares.get(device.pk, DeviceShare(device, 0, expected_at))
+            # The last placed need not be the last to leave: first contacts wait for their cap.
+            finish_at = max(share.finish_at, expected_at)
+            shares[device.pk] = DeviceShare(device, share.count + 1, finish_at)
     times.sort()
 
     def stretched(moment: datetime) -> datetime:

@@ -81,6 +81,8 @@ class Campaign(models.Model):
 
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     paused_at = models.DateTimeField(_("paused"), null=True, blank=True)
+    # Of a pause before that one, for messages that were not back from it.
+    earlier_pause_seconds = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     created_by = models.ForeignKey(
@@ -156,7 +158,8 @@ class Campaign(models.Model):
         changed = self._change(
             [self.Status.SCHEDULED, self.Status.QUEUING, self.Status.SENDING],
             self.Status.PAUSED,
-            paused_at=Now() - carried,
+            paused_at=Now(),
+            earlier_pause_seconds=round(carried.total_seconds()),
         )
         return changed and self._settle_at_once()
 
@@ -210,7 +213,8 @@ class Campaign(models.Model):
         """How long its last pause was, once that is over."""
         if not (self.resumed_at and self.paused_at):
             return timedelta()
-        return max(self.resumed_at - self.paused_at, timedelta())
+        latest = max(self.resumed_at - self.paused_at, timedelta())
+        return latest + timedelta(seconds=self.earlier_pause_seconds)
 
     def _settle_at_once(self) -> bool:
         """Moves what an operator can wait for, and has the scheduler move the rest now rather than

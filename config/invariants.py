@@ -235,20 +235,25 @@ def _uncounted_sends() -> Iterator[Offence]:
         today = timezone.now().astimezone(zone).date()
         midnight = datetime.combine(today, time(), zone)
         # Read before the counters, which only grow: whatever leaves in between is counted by then.
-        sent = dict(
-            BroadcastMessage.objects.filter(
+        is_first = Q(priority__in=BroadcastMessage.FIRST_CONTACTS)
+        sent = {
+            device_id: counts
+            for device_id, *counts in BroadcastMessage.objects.filter(
                 status="sent", finished_at__gte=midnight, queued_at__gte=midnight,
                 device__in=devices.values("pk"), device__usage_day=today,
             )
             .order_by()
-            .values_list("device")
-            .annotate(Count("pk"))
-        )  # fmt: skip
+            .values("device")
+            .annotate(count=Count("pk"), first=Count("pk", filter=is_first))
+            .values_list("device", "count", "first")
+        }  # fmt: skip
         for device in devices.filter(usage_day=today, pk__in=sorted(sent)):
-            if (count := sent[device.pk]) > device.usage_day_count:
+            count, first = sent[device.pk]
+            if count > device.usage_day_count or first > device.usage_first_count:
                 yield (
                     _("A device counts what it sends"),
-                    f"device {device.pk}: {device} sent {count} today and counted fewer",
+                    f"device {device.pk}: {device} sent {count} today ({first} to new people) and "
+                    "counted fewer",
                 )
 
 

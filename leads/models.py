@@ -189,6 +189,16 @@ class Lead(models.Model):
         help_text=_("When WhatsApp last said that it does not know this number."),
     )
     last_replied_at = models.DateTimeField(_("last reply"), null=True, blank=True)
+    # Not `device`: that one can be changed, and a device they never wrote to is new to them.
+    replied_to = models.ForeignKey(
+        "devices.Device",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("replied to"),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
 

@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from broadcasts import acquaintance, inbound
 from broadcasts.models import BroadcastMessage
-from broadcasts.outcomes import Sent, record
-from devices.transports.base import Accepted
+from broadcasts.outcomes import Sent, record, record_receipts
+from devices.transports.base import Accepted, Receipt
 from leads.models import Lead
 from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
 
@@ -30,7 +30,7 @@ def test_who_was_sent_something_or_has_replied_is_known_to_that_device_alone() -
     written_to, replied, stranger = LeadFactory(), LeadFactory(device=device), LeadFactory()
     BroadcastMessageFactory(lead=written_to, device=device, status="sent", sent_at=timezone.now())
     BroadcastMessageFactory(lead=stranger, device=device, status="unknown")
-    Lead.objects.filter(pk=replied.pk).update(last_replied_at=timezone.now())
+    Lead.objects.filter(pk=replied.pk).update(replied_to=device)
 
     everybody = [written_to.pk, replied.pk, stranger.pk]
     assert acquaintance.known(pk__in=everybody) == {
@@ -95,7 +95,7 @@ def test_whoever_writes_to_a_device_stays_with_it_and_is_nobody_new_to_it() -> N
 
     message.refresh_from_db()
     assert message.priority == Priority.CAMPAIGN
-    assert message.lead.device == message.device
+    assert message.lead.device == message.lead.replied_to == message.device
     assert (message.lead_id, message.device_id) in acquaintance.known(pk=message.lead_id)
 
 
@@ -106,3 +106,55 @@ def test_a_stranger_who_writes_is_no_lead_and_changes_nothing() -> None:
 
     message.refresh_from_db()
     assert message.priority == Priority.CAMPAIGN_FIRST
+
+
+def test_whoever_is_given_to_another_device_is_new_to_that_one() -> None:
+    """An operator moves the leads of a banned device: to strangers they must not all go at once."""
+    banned, other = DeviceFactory(), DeviceFactory()
+    lead = LeadFactory(device=other, replied_to=banned)
+
+    assert acquaintance.known(pk=lead.pk) == {(lead.pk, banned.pk)}
+    assert not Lead.objects.filter(acquaintance.has_talked()).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reply_to_a_device_that_is_deleted_this_moment_still_opts_out() -> None:
+    lead = LeadFactory()
+    gone = DeviceFactory()
+    pk = gone.pk
+    gone.delete()
+
+    inbound._note_reply(pk, lead.phone, "STOP")
+
+    lead.refresh_from_db()
+    assert lead.opted_out_at
+    assert lead.device is None
+
+
+def test_a_receipt_that_settles_a_first_contact_makes_acquaintance() -> None:
+    device = DeviceFactory(online=True)
+    lead = LeadFactory()
+    lost = BroadcastMessageFactory(
+        lead=lead, device=device, priority=Priority.CAMPAIGN_FIRST, status="unknown",
+        provider_message_id="ID1",
+    )  # fmt: skip
+    waiting = BroadcastMessageFactory(lead=lead, device=device, priority=Priority.SEQUENCE_FIRST)
+
+    record_receipts([(device.pk, Receipt("ID1", "delivered", timezone.now()))])
+
+    lost.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (lost.status, waiting.priority) == ("sent", Priority.SEQUENCE)
+
+
+def test_what_starts_over_is_no_first_contact_once_the_two_have_talked() -> None:
+    device = DeviceFactory(online=True)
+    lead = LeadFactory(replied_to=device)
+    expired = BroadcastMessageFactory(
+        lead=lead, device=device, priority=Priority.CAMPAIGN_FIRST, status="expired"
+    )
+
+    assert BroadcastMessage.objects.filter(pk=expired.pk).reschedule_expired() == 1
+
+    expired.refresh_from_db()
+    assert (expired.status, expired.priority) == ("pending", Priority.CAMPAIGN)

@@ -102,7 +102,7 @@ def test_who_has_a_device_of_their_own_that_sends_is_written_to_by_it() -> None:
     gone, _idle, own = DeviceFactory(enabled=False), DeviceFactory(), DeviceFactory()
     (message,) = messages(1, gone, status="expired")
     messages(3, own, status="pending")
-    Lead.objects.filter(pk=message.lead_id).update(device=own, last_replied_at=timezone.now())
+    Lead.objects.filter(pk=message.lead_id).update(device=own, replied_to=own)
 
     BroadcastMessage.objects.reschedule_expired()
 

@@ -12,7 +12,6 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from broadcasts import outcomes, worker
-from broadcasts.inbound import is_opt_out
 from broadcasts.leases import clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.queryset import INTERRUPTED
@@ -206,22 +205,6 @@ def test_a_reply_of_stop_opts_the_lead_out(world: Callable[..., None]) -> None:
     lead.refresh_from_db()
     assert "STOP" in lead.opt_out_source
     assert lead.last_replied_at is not None
-
-
-@pytest.mark.parametrize(
-    ("text", "wants_out"),
-    [
-        ("STOP", True),
-        ("  stop. ", True),
-        ("*Berhenti*!", True),
-        ("退订", True),
-        ("When does the offer stop?", False),
-        ("don't stop", False),
-        ("", False),
-    ],
-)
-def test_only_the_word_alone_opts_out(text: str, wants_out: bool) -> None:
-    assert is_opt_out(text) is wants_out
 
 
 def test_a_device_outside_its_sending_hours_sends_nothing() -> None:

@@ -164,7 +164,7 @@ def test_a_large_audience_is_reckoned_from_a_part_of_it(monkeypatch: pytest.Monk
 
 def test_the_forecast_counts_a_cap_on_first_contacts_in() -> None:
     device = DeviceFactory(first_contact_limit=3, timezone="UTC")
-    LeadFactory.create_batch(4, device=device, last_replied_at=START)
+    LeadFactory.create_batch(4, device=device, replied_to=device)
     LeadFactory.create_batch(4)
 
     plan = forecast(Audience(), START)
@@ -175,3 +175,14 @@ def test_the_forecast_counts_a_cap_on_first_contacts_in() -> None:
     plan = forecast(Audience(), START)
     assert plan.finish_at
     assert plan.finish_at.date() == START.date()
+
+
+def test_the_last_to_leave_decides_the_forecast_not_the_last_to_be_placed() -> None:
+    capped, off = DeviceFactory(first_contact_limit=1, timezone="UTC"), DeviceFactory(enabled=False)
+    LeadFactory.create_batch(5, device=off)
+    LeadFactory(device=capped, replied_to=capped)
+
+    plan = forecast(Audience(), START)
+
+    assert plan.finish_at
+    assert plan.finish_at.date() == START.date() + timedelta(days=4)

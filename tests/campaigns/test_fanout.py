@@ -298,7 +298,8 @@ def test_whoever_the_device_has_talked_with_goes_before_first_contacts(device: D
         sent_at=timezone.now(),
         finished_at=timezone.now(),
     )
-    asleep = LeadFactory(device=DeviceFactory(enabled=False), last_replied_at=timezone.now())
+    off = DeviceFactory(enabled=False)
+    asleep = LeadFactory(device=off, replied_to=off)
 
     campaign = process(due_campaign())
 
@@ -311,7 +312,7 @@ def test_whoever_the_device_has_talked_with_goes_before_first_contacts(device: D
 
 @pytest.mark.parametrize("message", ["Hi {name|there}", "Hi {first_name} of {niche}"])
 def test_the_lane_does_not_depend_on_who_fills_in_the_text(message: str, device: Device) -> None:
-    LeadFactory(device=device, last_replied_at=timezone.now(), niches=["VITAC"])
+    LeadFactory(device=device, replied_to=device, niches=["VITAC"])
 
     campaign = process(due_campaign(message=message))
 

@@ -271,6 +271,11 @@ def test_a_device_that_counts_fewer_than_it_sends_is_found() -> None:
 
     (violation,) = violations()
     assert "counts what it sends" in violation.rule
+    device.update(usage_day_count=1)
+    BroadcastMessage.objects.update(priority=BroadcastMessage.Priority.CAMPAIGN_FIRST)
+    assert [violation.rule for violation in violations()] == [violation.rule]
+    device.update(usage_first_count=1)
+    assert violations() == []
 
 
 @pytest.mark.parametrize("lease", [{"lease_expires_at": None}, {"worker_id": ""}], ids=str)

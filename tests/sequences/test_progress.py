@@ -104,7 +104,7 @@ def test_the_steps_come_in_their_order_to_the_end() -> None:
 def test_a_step_to_somebody_the_device_has_talked_with_is_no_first_contact() -> None:
     drip(0)
     device = Device.objects.get()
-    lead = LeadFactory(triggers=["COLDVITAC"], device=device, last_replied_at=timezone.now())
+    lead = LeadFactory(triggers=["COLDVITAC"], device=device, replied_to=device)
 
     process()
 
