@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from django.db.models import Exists, F, OuterRef, Q
 
@@ -14,6 +13,8 @@ from leads.models import Lead
 
 Priority = BroadcastMessage.Priority
 
+# Of a range of ids, at least one in so many is asked about.
+CLOSE = 4
 WAITING = (BroadcastMessage.Status.PENDING, BroadcastMessage.Status.PAUSED)
 FIRST_CONTACT = {
     Priority.SEQUENCE: Priority.SEQUENCE_FIRST,
@@ -21,18 +22,27 @@ FIRST_CONTACT = {
 }
 
 
-def known(**leads: Any) -> set[tuple[int, int]]:
+def known(leads: Sequence[int]) -> set[tuple[int, int]]:
     """Returns the (lead id, device id) of those who have talked: a message was sent, or the lead
-    has written to it. For the leads that these lookups choose."""
+    has written to it. Of these leads, and maybe of others between them."""
+    if not leads:
+        return set()
     sent = BroadcastMessage.objects.filter(
-        **{f"lead__{lookup}": value for lookup, value in leads.items()},
-        sent_at__isnull=False,
-        device__isnull=False,
+        _among("lead__pk", leads), sent_at__isnull=False, device__isnull=False
     )
-    replied = Lead.objects.filter(**leads, replied_to__isnull=False)
+    replied = Lead.objects.filter(_among("pk", leads), replied_to__isnull=False)
     pairs = [*sent.order_by().values_list("lead_id", "device_id").distinct()]
     pairs += replied.order_by().values_list("pk", "replied_to_id")
     return {(lead_id or 0, device_id or 0) for lead_id, device_id in pairs}
+
+
+def _among(field: str, ids: Sequence[int]) -> Q:
+    """These ids, as a range where they lie close together: thousands in a list take a database
+    longer to read than to look up."""
+    first, last = min(ids), max(ids)
+    if last - first < CLOSE * len(ids):
+        return Q((f"{field}__range", (first, last)))
+    return Q((f"{field}__in", sorted(ids)))
 
 
 def has_talked() -> Q:

@@ -112,7 +112,7 @@ class Restarts:
         """
         movable = [row for row in rows if row.device_id and row.priority in _USUAL]
         leads = sorted({row.lead_id for row in movable if row.lead_id})
-        talked = known(pk__in=leads) if leads else set()
+        talked = known(leads)
         moved: dict[int, tuple[int, int]] = {}
         for row in movable:
             usual, device_id = _USUAL[row.priority], row.device_id or 0

@@ -70,7 +70,7 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
             return _complete(campaign)
         recipients = list(_recipients(campaign, audience, last_lead_id))
         # Of those who get it alone: their history is read, however much there is of others'.
-        talked = known(pk__in=[row[0] for row in recipients if not row[2]])
+        talked = known([row[0] for row in recipients if not row[2]])
         entries = placed(recipients, talked)
         if not _commit_page(campaign, entries, last_lead_id):
             return False

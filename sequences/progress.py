@@ -106,7 +106,7 @@ def _advance_chunk(
     by_step: dict[int | None, list[int]] = defaultdict(list)
     stopped: dict[tuple[int, str], list[int]] = defaultdict(list)
     found = {step.pk: step for step in steps}
-    talked = known(pk__in=list(leads))
+    talked = known(list(leads))
     for contact in contacts:
         step = found.get(contact.next_step_id or 0)
         if step is None:  # its step was deleted

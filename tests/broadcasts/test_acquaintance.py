@@ -33,11 +33,11 @@ def test_who_was_sent_something_or_has_replied_is_known_to_that_device_alone() -
     Lead.objects.filter(pk=replied.pk).update(replied_to=device)
 
     everybody = [written_to.pk, replied.pk, stranger.pk]
-    assert acquaintance.known(pk__in=everybody) == {
+    assert acquaintance.known(everybody) == {
         (written_to.pk, device.pk),
         (replied.pk, device.pk),
     }
-    assert (written_to.pk, other.pk) not in acquaintance.known(pk__in=everybody)
+    assert (written_to.pk, other.pk) not in acquaintance.known(everybody)
     written_to.device = device
     written_to.save()
     assert set(Lead.objects.filter(acquaintance.has_talked())) == {written_to, replied}
@@ -96,7 +96,7 @@ def test_whoever_writes_to_a_device_stays_with_it_and_is_nobody_new_to_it() -> N
     message.refresh_from_db()
     assert message.priority == Priority.CAMPAIGN
     assert message.lead.device == message.lead.replied_to == message.device
-    assert (message.lead_id, message.device_id) in acquaintance.known(pk=message.lead_id)
+    assert (message.lead_id, message.device_id) in acquaintance.known([message.lead_id])
 
 
 def test_a_stranger_who_writes_is_no_lead_and_changes_nothing() -> None:
@@ -113,7 +113,7 @@ def test_whoever_is_given_to_another_device_is_new_to_that_one() -> None:
     banned, other = DeviceFactory(), DeviceFactory()
     lead = LeadFactory(device=other, replied_to=banned)
 
-    assert acquaintance.known(pk=lead.pk) == {(lead.pk, banned.pk)}
+    assert acquaintance.known([lead.pk]) == {(lead.pk, banned.pk)}
     assert not Lead.objects.filter(acquaintance.has_talked()).exists()
 
 
@@ -158,3 +158,13 @@ def test_what_starts_over_is_no_first_contact_once_the_two_have_talked() -> None
 
     expired.refresh_from_db()
     assert (expired.status, expired.priority) == ("pending", Priority.CAMPAIGN)
+
+
+def test_acquaintance_is_told_alike_of_leads_side_by_side_and_far_apart() -> None:
+    device = DeviceFactory()
+    leads = LeadFactory.create_batch(20, replied_to=device)
+    near, far = [lead.pk for lead in leads], [leads[0].pk, leads[-1].pk]
+
+    assert acquaintance.known(near) == {(pk, device.pk) for pk in near}
+    assert acquaintance.known(far) == {(pk, device.pk) for pk in far}
+    assert acquaintance.known([]) == set()

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from broadcasts import queryset
 from broadcasts.models import BroadcastMessage
+from campaigns.models import Campaign
 from devices.models import Device
 from leads.models import Lead
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory
@@ -114,6 +115,7 @@ def test_what_starts_over_keeps_to_the_devices_that_were_chosen_for_it() -> None
     gone, chosen, _other = DeviceFactory(enabled=False), DeviceFactory(), DeviceFactory()
     made = messages(3, gone, status="failed")
     made[0].campaign.devices.set([gone, chosen])
+    Campaign.objects.update(from_all_devices=False)  # as when it was scheduled
 
     BroadcastMessage.objects.retry_failed()
 
@@ -124,6 +126,7 @@ def test_what_starts_over_waits_where_none_that_was_chosen_sends() -> None:
     gone, _other = DeviceFactory(enabled=False), DeviceFactory()
     (message,) = messages(1, gone, status="failed")
     message.campaign.devices.set([gone])
+    Campaign.objects.update(from_all_devices=False)
 
     BroadcastMessage.objects.retry_failed()
 
