@@ -113,15 +113,20 @@ class Leases:
             and lease.in_flight is sent.message
         ]
         # The pause was counted from the hand-over, but is one between sends: what left late puts
-        # off the next. In memory always; for the next holder where it makes a difference.
+        # off the next. In memory always; for the next holder where it makes a difference, which it
+        # does not where the pause is over by now, as with none at all.
         next_at = {
             lease.device.pk: lease.slot.next_send_at + timedelta(seconds=sent.late_seconds)
             for lease, sent in ended
             if lease.slot.next_send_at
         }
-        late = [lease for lease, sent in ended if sent.late_seconds > LATE_SECONDS]
-        if late:
-            epochs = {lease.device.pk: lease.epoch for lease in late}
+        now = self.now()
+        epochs = {
+            lease.device.pk: lease.epoch
+            for lease, sent in ended
+            if sent.late_seconds > LATE_SECONDS and next_at.get(lease.device.pk, now) > now
+        }
+        if epochs:
             ours = Device.objects.held_by(epochs, self.worker_id)
             survive_conflicts(ours.put_off)({pk: next_at[pk] for pk in epochs})
         for lease, _ in ended:
