@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -23,7 +21,7 @@ from devices.transports.base import Inbound, Receipt
 from tests.broadcasts.test_fences import away, lease_of
 from tests.broadcasts.test_leases import ends_by_itself
 from tests.factories import BroadcastMessageFactory, DeviceFactory
-from tests.processes import ROOT, wait_until
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -99,18 +97,6 @@ def test_what_sessions_report_until_they_are_closed_is_written_down() -> None:
     message.refresh_from_db()
     assert message.lead.opted_out_at is not None
     assert message.read_at is not None
-
-
-def test_a_broadcaster_that_waits_for_the_database_ends_with_its_supervisor() -> None:
-    nobody = {"DATABASE_URL": "mysql://siaran@127.0.0.1:1/siaran"}
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "runbroadcaster", "--supervisor=1"],
-        cwd=ROOT, env=os.environ | nobody,
-    )  # fmt: skip
-    try:
-        assert process.wait(timeout=40) == 0
-    finally:
-        process.kill()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,3 +27,15 @@ def test_a_broadcaster_that_starts_before_its_database_waits_for_it() -> None:
         finally:
             process.kill()
             process.communicate()
+
+
+def test_a_broadcaster_that_waits_for_the_database_ends_with_its_supervisor() -> None:
+    nobody = {"DATABASE_URL": "mysql://siaran@127.0.0.1:1/siaran"}
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "runbroadcaster", "--supervisor=1"],
+        cwd=ROOT, env=os.environ | nobody,
+    )  # fmt: skip
+    try:
+        assert process.wait(timeout=40) == 0
+    finally:
+        process.kill()
