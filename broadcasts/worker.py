@@ -15,7 +15,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from django.db import InterfaceError, OperationalError, connection
@@ -64,9 +63,9 @@ class Broadcaster:
         self.drain = drain
         self.supervisor = supervisor
         self.stopping = False
-        # Not a SimpleQueue: Python 3.11's waits for ever where its time-out ends while it looks at
-        # it (it goes on with what is left, and takes less than nothing for "no limit").
-        self._inbox: queue.Queue[Sent | Said] = queue.Queue()
+        # Never waited for: hundreds of senders that are answered at once would queue for the lock
+        # of a queue.Queue, and SimpleQueue's own wait with a time-out may not end (Python 3.11).
+        self._inbox: queue.SimpleQueue[Sent | Said] = queue.SimpleQueue()
         self._unrecorded: list[Sent] = []
         # What was given to a transport and has not been recorded yet, by message and claim (one
         # claim serves many devices), whatever became of the device's lease in the meantime.
@@ -271,9 +270,8 @@ class Broadcaster:
             self._turned_at + self._tick_seconds(),
             min(self._agenda.next_at(), self._turned_at + TICK_SECONDS),
         )
-        while not self.stopping and (left := wake_at - clock()) > 0:
-            with suppress(queue.Empty):
-                self._sort_in(self._inbox.get(timeout=left))
+        if not self.stopping and (left := wake_at - clock()) > 0:
+            time.sleep(left)  # a tick at most
 
     def _tick_seconds(self) -> float:
         tick = self._leases.shortest_gap_seconds / TICKS_A_PAUSE
@@ -338,8 +336,7 @@ class Broadcaster:
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and self._on_wire:
             self._senders.grow()  # what was handed over still leaves
-            with suppress(queue.Empty):
-                self._sort_in(self._inbox.get(timeout=TICK_SECONDS))
+            time.sleep(TICK_SECONDS)
             self._survive(self._collect)
             self._survive(self._leases.renew_in_time)
         if self._was_interrupted:
