@@ -12,6 +12,7 @@ import os
 import queue
 import secrets
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -63,9 +64,10 @@ class Broadcaster:
         self.drain = drain
         self.supervisor = supervisor
         self.stopping = False
-        # Never waited for: hundreds of senders that are answered at once would queue for the lock
-        # of a queue.Queue, and SimpleQueue's own wait with a time-out may not end (Python 3.11).
+        # Waited for by the event: hundreds of senders that are answered at once would queue for
+        # the lock of a queue.Queue, and a SimpleQueue's wait may not time out (Python 3.11).
         self._inbox: queue.SimpleQueue[Sent | Said] = queue.SimpleQueue()
+        self._has_come_in = threading.Event()
         self._unrecorded: list[Sent] = []
         # What was given to a transport and has not been recorded yet, by message and claim (one
         # claim serves many devices), whatever became of the device's lease in the meantime.
@@ -246,7 +248,7 @@ class Broadcaster:
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
         if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
-            self._inbox.put(Sent(message, NotSent()))
+            self._put(Sent(message, NotSent()))
             return
         outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
         late_seconds = clock() - handed_at
@@ -255,29 +257,33 @@ class Broadcaster:
         except Exception as error:  # whatever it was, it has not said that nothing left
             logger.exception("Message %s: the transport failed", message.pk)
             outcome = Unknown("transport_error", str(error))
-        self._inbox.put(Sent(message, outcome, late_seconds))
+        self._put(Sent(message, outcome, late_seconds))
 
     # What comes back
 
     def _reported(self, device_id: int, epoch: int, event: Event) -> None:
-        self._inbox.put(Said(device_id, epoch, event))
+        self._put(Said(device_id, epoch, event))
+
+    def _put(self, item: Sent | Said) -> None:
+        self._inbox.put(item)
+        if not self._has_come_in.is_set():  # who finds it set waits for no lock
+            self._has_come_in.set()
 
     def _wait(self) -> None:
-        """Sleeps until the next turn is worth it; what comes in meanwhile waits for it."""
-        if self._served >= BUSY:
+        """Sleeps until the next turn is worth it: a tick, and on until something comes in or is
+        due, at most TICK_SECONDS."""
+        if self._served >= BUSY or self.stopping:
             return
-        wake_at = max(
-            self._turned_at + self._tick_seconds(),
-            min(self._agenda.next_at(), self._turned_at + TICK_SECONDS),
-        )
-        if not self.stopping and (left := wake_at - clock()) > 0:
-            time.sleep(left)  # a tick at most
+        time.sleep(max(self._turned_at + self._tick_seconds() - clock(), 0))
+        wake_at = min(self._agenda.next_at(), self._turned_at + TICK_SECONDS)
+        self._has_come_in.wait(max(wake_at - clock(), 0))
 
     def _tick_seconds(self) -> float:
         tick = self._leases.shortest_gap_seconds / TICKS_A_PAUSE
         return min(max(tick, SHORTEST_TICK_SECONDS), TICK_SECONDS)
 
     def _collect(self) -> None:
+        self._has_come_in.clear()  # before the look: what comes in during it is not overlooked
         while not self._inbox.empty():
             self._sort_in(self._inbox.get())
         if self._unrecorded:
