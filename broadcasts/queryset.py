@@ -208,7 +208,11 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     def settle_as_sent(self, *, by: AnyUser = None) -> int:
         """Takes the operator's word that unknown messages arrived; returns how many."""
-        return self.move(
+        from broadcasts.acquaintance import met_by  # it knows messages, made of this class
+
+        first = self.filter(status="unknown", priority__in=self.model.FIRST_CONTACTS)
+        first_contacts = _read(first.order_by().values_list("pk", flat=True))
+        settled = self.move(
             ["unknown"],
             "sent",
             decision=("arrived", by),
@@ -216,6 +220,9 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
             error_code="",
             error_message="",
         )
+        if first_contacts:
+            met_by(first_contacts)
+        return settled
 
     def settle_as_not_arrived(self, *, by: AnyUser = None) -> int:
         """Takes the operator's word that unknown messages did not arrive, and leaves it at that;

@@ -147,6 +147,40 @@ def test_a_receipt_that_settles_a_first_contact_makes_acquaintance() -> None:
     assert (lost.status, waiting.priority) == ("sent", Priority.SEQUENCE)
 
 
+def test_whoever_says_that_a_first_contact_arrived_makes_acquaintance() -> None:
+    device, other = DeviceFactory.create_batch(2, online=True)
+    lead = LeadFactory()
+    lost = BroadcastMessageFactory(
+        lead=lead, device=device, priority=Priority.CAMPAIGN_FIRST, status="unknown"
+    )
+    waiting = BroadcastMessageFactory(lead=lead, device=device, priority=Priority.SEQUENCE_FIRST)
+    held = BroadcastMessageFactory(
+        lead=lead, device=device, priority=Priority.CAMPAIGN_FIRST, status="paused"
+    )
+    elsewhere = BroadcastMessageFactory(lead=lead, device=other, priority=Priority.CAMPAIGN_FIRST)
+    stranger = BroadcastMessageFactory(device=device, priority=Priority.CAMPAIGN_FIRST)
+
+    assert BroadcastMessage.objects.filter(pk=lost.pk).settle_as_sent() == 1
+
+    lanes = dict(BroadcastMessage.objects.values_list("pk", "priority"))
+    assert (lanes[waiting.pk], lanes[held.pk]) == (Priority.SEQUENCE, Priority.CAMPAIGN)
+    assert lanes[elsewhere.pk] == lanes[stranger.pk] == Priority.CAMPAIGN_FIRST
+
+
+def test_whoever_says_that_a_first_contact_did_not_arrive_makes_no_acquaintance() -> None:
+    device = DeviceFactory(online=True)
+    lead = LeadFactory()
+    BroadcastMessageFactory(
+        lead=lead, device=device, priority=Priority.CAMPAIGN_FIRST, status="unknown"
+    )
+    waiting = BroadcastMessageFactory(lead=lead, device=device, priority=Priority.SEQUENCE_FIRST)
+
+    assert BroadcastMessage.objects.filter(status="unknown").settle_as_not_arrived() == 1
+
+    waiting.refresh_from_db()
+    assert waiting.priority == Priority.SEQUENCE_FIRST
+
+
 def test_what_starts_over_is_no_first_contact_once_the_two_have_talked() -> None:
     device = DeviceFactory(online=True)
     lead = LeadFactory(replied_to=device)
