@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -23,6 +27,20 @@ def switch_on(devices: QuerySet[Device]) -> int:
 
 def switch_off(devices: QuerySet[Device]) -> int:
     return devices.filter(enabled=True).update(enabled=False)
+
+
+NO_CAP = _(
+    "A cap is 1 or more. Leave it empty for no cap; to send nothing at all, switch the device off."
+)
+NO_PAUSE = _("A pause is 1 second or more: nobody writes without one.")
+# What the fields refuse below 1, in which words.
+AT_LEAST_ONE = {
+    "min_delay_seconds": NO_PAUSE,
+    "max_delay_seconds": NO_PAUSE,
+    "hourly_limit": NO_CAP,
+    "daily_limit": NO_CAP,
+    "first_contact_limit": NO_CAP,
+}
 
 
 @admin.register(Device)
@@ -95,6 +113,14 @@ class DeviceAdmin(QuickAdmin):
         work=lambda devices: devices.work_again(),
         nothing=_("None of these is restricted, logged out or banned."),
     )  # fmt: skip
+
+    def formfield_for_dbfield(
+        self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> forms.Field | None:
+        """Caps and pauses are refused in words that say what to do instead."""
+        if db_field.name in AT_LEAST_ONE:
+            kwargs |= {"min_value": 1, "error_messages": {"min_value": AT_LEAST_ONE[db_field.name]}}
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @admin.display(description=_("state"))
     def state_now(self, device: Device) -> str:
