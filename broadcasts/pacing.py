@@ -6,6 +6,7 @@ times come in, times go out, all aware.
 
 from __future__ import annotations
 
+import enum
 import functools
 import random
 from dataclasses import dataclass, replace
@@ -90,6 +91,33 @@ class Slot:
         )
 
 
+class Bound(enum.Enum):
+    """What keeps a device from sending, beside the pause."""
+
+    SENDING_HOURS = "sending hours"
+    HOUR = "messages an hour"
+    DAY = "messages a day"
+    NEW_PEOPLE = "new people a day"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of a cap is used; `limit` is None where there is no such cap."""
+
+    of: Bound
+    used: int
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What keeps a device from sending, and until when; `limit` is of the cap that is used up."""
+
+    by: Bound
+    until: datetime
+    limit: int | None = None
+
+
 def earliest(pace: Pace, slot: Slot, now: datetime) -> datetime:
     """Returns the first moment from `now` on, in UTC, at which a message may leave.
 
@@ -102,14 +130,9 @@ def earliest(pace: Pace, slot: Slot, now: datetime) -> datetime:
     while True:
         moment = _after_opening(pace, moment)
         day = moment.astimezone(pace.zone).date()
-        limit = pace.limit_on(day)
-        if limit is not None and slot.usage_day == day and slot.usage_day_count >= limit:
-            moment = _latest(day + timedelta(days=1), time(), pace.zone)
-        elif (
-            pace.hourly_limit is not None
-            and slot.usage_hour_at == _hour(moment)
-            and slot.usage_hour_count >= pace.hourly_limit
-        ):
+        if _is_day_full(pace, slot, day):
+            moment = _beginning(pace, day + timedelta(days=1))
+        elif _is_hour_full(pace, slot, moment):
             moment = _hour(moment) + timedelta(hours=1)
         else:
             return moment
@@ -120,6 +143,38 @@ def may_contact_first(pace: Pace, slot: Slot, now: datetime) -> bool:
     if pace.first_contact_limit is None or slot.usage_day != now.astimezone(pace.zone).date():
         return True
     return slot.usage_first_count < pace.first_contact_limit
+
+
+def hold(pace: Pace, slot: Slot, now: datetime, *, first_contact: bool = False) -> Hold | None:
+    """Returns what keeps the device from sending once its pause is over; None where nothing does.
+
+    A `first_contact` is also held by the cap on new people.
+    """
+    moment = max(now, slot.next_send_at or now)
+    until = earliest(pace, slot, now)
+    if first_contact and not may_contact_first(pace, slot, until):
+        tomorrow = _beginning(pace, until.astimezone(pace.zone).date() + timedelta(days=1))
+        until = earliest(pace, slot, tomorrow)
+        return Hold(Bound.NEW_PEOPLE, until, pace.first_contact_limit)
+    if until <= moment:
+        return None
+    day = moment.astimezone(pace.zone).date()
+    if _after_opening(pace, moment) > moment:
+        return Hold(Bound.SENDING_HOURS, until)
+    if _is_day_full(pace, slot, day):
+        return Hold(Bound.DAY, until, pace.limit_on(day))
+    return Hold(Bound.HOUR, until, pace.hourly_limit)
+
+
+def use_of_caps(pace: Pace, slot: Slot, now: datetime) -> list[Use]:
+    """Returns how much of each cap is used at `now`; without a limit, where it is not capped."""
+    day = now.astimezone(pace.zone).date()
+    is_today, is_this_hour = slot.usage_day == day, slot.usage_hour_at == _hour(now)
+    return [
+        Use(Bound.DAY, slot.usage_day_count if is_today else 0, pace.limit_on(day)),
+        Use(Bound.NEW_PEOPLE, slot.usage_first_count if is_today else 0, pace.first_contact_limit),
+        Use(Bound.HOUR, slot.usage_hour_count if is_this_hour else 0, pace.hourly_limit),
+    ]
 
 
 def after_send(
@@ -161,7 +216,7 @@ def deadline(pace: Pace, expected_at: datetime, allowance: timedelta) -> datetim
     day = expected_at.astimezone(pace.zone).date()
     if pace.limit_on(day) is None:
         return late_at
-    tomorrow = _latest(day + timedelta(days=1), time(), pace.zone)
+    tomorrow = _beginning(pace, day + timedelta(days=1))
     return max(late_at, _after_open_time(pace, tomorrow, allowance))
 
 
@@ -228,6 +283,23 @@ def _readings(day: date, clock: time, zone: tzinfo) -> tuple[datetime, datetime]
     else one and the same."""
     local = datetime.combine(day, clock, zone)
     return local.replace(fold=0).astimezone(UTC), local.replace(fold=1).astimezone(UTC)
+
+
+def _is_day_full(pace: Pace, slot: Slot, day: date) -> bool:
+    limit = pace.limit_on(day)
+    return limit is not None and slot.usage_day == day and slot.usage_day_count >= limit
+
+
+def _is_hour_full(pace: Pace, slot: Slot, moment: datetime) -> bool:
+    return (
+        pace.hourly_limit is not None
+        and slot.usage_hour_at == _hour(moment)
+        and slot.usage_hour_count >= pace.hourly_limit
+    )
+
+
+def _beginning(pace: Pace, day: date) -> datetime:
+    return _latest(day, time(), pace.zone)
 
 
 def _hour(moment: datetime) -> datetime:

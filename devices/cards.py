@@ -42,19 +42,6 @@ class Card:
         return missing(self.device.transport)
 
     @property
-    def sent_today(self) -> int:
-        return self._today(self.device.usage_day_count)
-
-    @property
-    def first_contacts_today(self) -> int:
-        return self._today(self.device.usage_first_count)
-
-    def _today(self, count: int) -> int:
-        """A count of the device's own day: yesterday's stands there until the first send."""
-        today = timezone.now().astimezone(self.device.zone).date()
-        return count if self.device.usage_day == today else 0
-
-    @property
     def next_slot(self) -> datetime | None:
         """When the pause after the last message ends; None if it has."""
         slot: datetime | None = self.device.next_send_at

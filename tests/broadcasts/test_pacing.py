@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from broadcasts.pacing import (
+    Bound,
+    Hold,
     Pace,
     Slot,
+    Use,
     after_send,
     deadline,
     earliest,
     gap_bounds,
+    hold,
     may_contact_first,
     random_gap,
+    use_of_caps,
 )
 from tests.broadcasts.one_by_one import plan
 
@@ -168,3 +175,83 @@ def test_first_contacts_are_counted_for_the_day_and_capped_apart_from_the_rest()
     tomorrow = NOON + timedelta(days=1)
     assert may_contact_first(pace, slot, tomorrow)
     assert after_send(pace, slot, tomorrow, 5, first_contact=True).usage_first_count == 1
+
+
+# What holds a device
+
+TODAY, TOMORROW_8 = NOON.date(), NOON.replace(hour=8) + timedelta(days=1)
+FULL = Slot(
+    usage_hour_at=NOON.astimezone(UTC), usage_hour_count=30,
+    usage_day=TODAY, usage_day_count=60, usage_first_count=20,
+)  # fmt: skip
+
+
+def test_nothing_holds_a_device_but_its_pause() -> None:
+    slot = Slot(next_send_at=NOON + timedelta(minutes=9))
+
+    assert hold(HOURS, slot, NOON) is None
+    assert hold(HOURS, slot, NOON, first_contact=True) is None
+
+
+@pytest.mark.parametrize(
+    ("pace", "expected"),
+    [
+        ({"daily_limit": 60}, Hold(Bound.DAY, TOMORROW_8, 60)),
+        ({"daily_limit": 61}, None),
+        ({"hourly_limit": 30}, Hold(Bound.HOUR, NOON + timedelta(hours=1), 30)),
+        ({"hourly_limit": 30, "daily_limit": 60}, Hold(Bound.DAY, TOMORROW_8, 60)),
+        ({"first_contact_limit": 20}, None),
+        ({"warmup_started_on": TODAY, "daily_limit": 1000}, Hold(Bound.DAY, TOMORROW_8, 20)),
+        ({"sends_until": time(11)}, Hold(Bound.SENDING_HOURS, TOMORROW_8)),
+        ({"sends_until": time(11), "daily_limit": 60}, Hold(Bound.SENDING_HOURS, TOMORROW_8)),
+    ],
+    ids=str,
+)
+def test_what_holds_a_device_is_told_with_its_end(
+    pace: dict[str, Any], expected: Hold | None
+) -> None:
+    assert hold(replace(HOURS, **pace), FULL, NOON) == expected
+
+
+@pytest.mark.parametrize(
+    ("pace", "expected"),
+    [
+        ({"first_contact_limit": 20}, Hold(Bound.NEW_PEOPLE, TOMORROW_8, 20)),
+        ({"first_contact_limit": 21}, None),
+        # The hour would let it go on, to those it knows.
+        (
+            {"first_contact_limit": 20, "hourly_limit": 30},
+            Hold(Bound.NEW_PEOPLE, TOMORROW_8, 20),
+        ),
+        ({"first_contact_limit": 20, "daily_limit": 60}, Hold(Bound.DAY, TOMORROW_8, 60)),
+    ],
+    ids=str,
+)
+def test_a_first_contact_is_held_by_the_cap_on_new_people_as_well(
+    pace: dict[str, Any], expected: Hold | None
+) -> None:
+    assert hold(replace(HOURS, **pace), FULL, NOON, first_contact=True) == expected
+
+
+def test_a_hold_ends_when_the_next_message_may_leave() -> None:
+    pace = replace(HOURS, daily_limit=60, first_contact_limit=20)
+    for at in (NOON + timedelta(minutes=7 * n) for n in range(400)):
+        found = hold(pace, FULL, at)
+        assert (found.until if found else at) == earliest(pace, FULL, at)
+        new = hold(pace, FULL, at, first_contact=True)
+        assert may_contact_first(pace, FULL, new.until if new else at)
+
+
+def test_the_use_of_caps_is_that_of_this_day_and_hour() -> None:
+    pace = replace(HOURS, daily_limit=100, first_contact_limit=20)
+
+    def used(at: datetime) -> list[int]:
+        return [use.used for use in use_of_caps(pace, FULL, at)]
+
+    assert use_of_caps(pace, FULL, NOON) == [
+        Use(Bound.DAY, 60, 100),
+        Use(Bound.NEW_PEOPLE, 20, 20),
+        Use(Bound.HOUR, 30, None),
+    ]
+    assert used(NOON + timedelta(hours=1)) == [60, 20, 0]
+    assert used(NOON + timedelta(days=1)) == [0, 0, 0]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -49,14 +49,6 @@ def test_the_list_is_searched_by_name_and_polls_a_fragment(viewer_client: Client
     assert "Sales 01" in page
     assert "Support" not in page
     assert "<html" not in page
-
-
-def test_yesterdays_count_is_not_shown_as_todays() -> None:
-    today = timezone.localdate()
-    assert Card(DeviceFactory(usage_day=today, usage_day_count=7), 0).sent_today == 7
-    yesterday = DeviceFactory(usage_day=today - timedelta(days=1), usage_day_count=7)
-    assert Card(yesterday, 0).sent_today == 0
-    assert Card(DeviceFactory(usage_day=date(2020, 1, 1), usage_day_count=7), 0).sent_today == 0
 
 
 def test_a_lease_shows_how_long_ago_its_holder_was_seen(settings: object) -> None:

@@ -1,0 +1,120 @@
+"""What holds a device, or a message that waits for it, in the operator's words.
+
+Worked out of the device's own columns: a list of messages asks nothing more than their devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time
+
+from django import template
+from django.utils import timezone
+from django.utils.formats import date_format, time_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from broadcasts.models import BroadcastMessage
+from broadcasts.pacing import Bound, Hold, Pace, Slot, Use, hold, use_of_caps
+from devices.models import Device
+
+register = template.Library()
+
+
+@dataclass(frozen=True)
+class Held:
+    """Why a device does not send, and when it goes on: "tomorrow at 08:00"."""
+
+    why: str
+    when: str
+
+    def __str__(self) -> str:
+        return f"{self.why} {_('It goes on %(when)s.') % {'when': self.when}}"
+
+
+@register.filter
+def held(device: Device) -> Held | None:
+    """Returns what keeps the device from sending anything; None where nothing does."""
+    return _held(device, timezone.now(), first_contact=False)
+
+
+@register.filter
+def held_to_new_people(device: Device) -> Held | None:
+    """Returns what keeps it from writing to people whom it has not talked with."""
+    return _held(device, timezone.now(), first_contact=True)
+
+
+@register.filter
+def waits(message: BroadcastMessage) -> str:
+    """Says what a pending message waits for, beside its turn; nothing where that is all."""
+    device = message.device
+    if message.status != BroadcastMessage.Status.PENDING or device is None:
+        return ""
+    if device.state == "disabled":
+        return _("%(device)s is switched off.") % {"device": device}
+    if device.state != Device.Status.ONLINE:
+        state = Device.Status(device.state).label
+        return _("%(device)s is %(state)s.") % {"device": device, "state": state}
+    # What is not due yet may be held by then, and not by what holds the device now.
+    at = max(timezone.now(), message.scheduled_at)
+    is_first = message.priority in BroadcastMessage.FIRST_CONTACTS
+    return str(_held(device, at, first_contact=is_first) or "")
+
+
+@register.filter
+def caps(device: Device) -> list[Use]:
+    """Returns what was sent today, and how much of each other cap of the device is used."""
+    uses = use_of_caps(Pace.of(device), Slot.of(device), timezone.now())
+    return [use for use in uses if use.of == Bound.DAY or use.limit is not None]
+
+
+def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
+    found = hold(Pace.of(device), Slot.of(device), at, first_contact=first_contact)
+    return Held(_why(device, found), _when(found.until)) if found else None
+
+
+def _why(device: Device, found: Hold) -> str:
+    limit = found.limit or 0
+    values = {"device": device, "limit": f"{limit:,}"}
+    if found.by == Bound.NEW_PEOPLE:
+        text = ngettext(
+            "%(device)s has written to its %(limit)s new person of today.",
+            "%(device)s has written to its %(limit)s new people of today.",
+            limit,
+        )
+    elif found.by == Bound.HOUR:
+        text = ngettext(
+            "%(device)s has sent its %(limit)s message of this hour.",
+            "%(device)s has sent its %(limit)s messages of this hour.",
+            limit,
+        )
+    elif found.by == Bound.SENDING_HOURS:
+        values |= {"from": _clock(device.sends_from), "until": _clock(device.sends_until)}
+        text = _("%(device)s sends from %(from)s to %(until)s.")
+        if device.timezone != timezone.get_current_timezone_name():
+            values["zone"] = device.timezone
+            text = _("%(device)s sends from %(from)s to %(until)s (%(zone)s).")
+    elif device.daily_limit != limit:
+        text = _("%(device)s is warming up and has sent its %(limit)s messages of today.")
+    else:
+        text = ngettext(
+            "%(device)s has sent its %(limit)s message of today.",
+            "%(device)s has sent its %(limit)s messages of today.",
+            limit,
+        )
+    return text % values
+
+
+def _when(until: datetime) -> str:
+    local = timezone.localtime(until)
+    clock = _clock(local.time())
+    days = (local.date() - timezone.localdate()).days
+    if days == 0:
+        return _("at %(clock)s") % {"clock": clock}
+    if days == 1:
+        return _("tomorrow at %(clock)s") % {"clock": clock}
+    return _("on %(day)s at %(clock)s") % {"day": date_format(local, "D j M"), "clock": clock}
+
+
+def _clock(clock: time | None) -> str:
+    return time_format(clock, "H:i") if clock is not None else ""
