@@ -75,7 +75,8 @@ def _cancel_effect(progress: Progress) -> str:
 
 PAUSE = Action(
     "pause", gettext_lazy("Pause"), "pause", False,
-    lambda p: p.campaign.status in (Status.SCHEDULED, Status.QUEUING, Status.SENDING),
+    lambda p: p.campaign.status in (Status.SCHEDULED, Status.QUEUING, Status.SENDING)
+    and p.status != Status.FINISHED,
     _pause_effect,
     lambda campaign, by: campaign.pause(),
     gettext_lazy("Paused. Nothing more of it leaves until you resume it."),
@@ -99,7 +100,7 @@ CANCEL = Action(
     "cancel", gettext_lazy("Cancel"), "stop", True,
     lambda p: p.campaign.status in (
         Status.SCHEDULED, Status.QUEUING, Status.SENDING, Status.PAUSED
-    ),
+    ) and p.status != Status.FINISHED,
     _cancel_effect,
     lambda campaign, by: campaign.cancel(),
     gettext_lazy("Cancelled. What had not begun is not sent."),

@@ -66,8 +66,19 @@ class Progress:
         return self.counts["failed"] + self.counts["unknown"] + self.counts["expired"]
 
     @property
+    def status(self) -> Campaign.Status:
+        """Where it stands by its messages: it is finished with the last of them, and sends again
+        with the first that is tried again. The scheduler writes it down within a minute."""
+        stored = Campaign.Status(self.campaign.status)
+        if stored == Campaign.Status.SENDING and not self.remaining:
+            return Campaign.Status.FINISHED
+        if stored == Campaign.Status.FINISHED and self.remaining:
+            return Campaign.Status.SENDING
+        return stored
+
+    @property
     def is_running(self) -> bool:
-        return self.campaign.status in RUNNING
+        return self.status in RUNNING
 
     @property
     def is_due(self) -> bool:
@@ -79,8 +90,9 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """Nothing moves any more, also not what a cancelled campaign had in hand."""
-        return self.campaign.status in OVER and not self.working
+        """Nothing moves any more, also not what a cancelled campaign had in hand; and it is
+        written down when that was."""
+        return {self.status, self.campaign.status} <= set(OVER) and not self.working
 
     @property
     def adds_up(self) -> bool:

@@ -52,7 +52,8 @@ def overview(request: HttpRequest) -> HttpResponse:
 def running_now() -> list[Progress]:
     """Returns the campaigns that are under way or paused, the newest first."""
     under_way = Campaign.objects.filter(status__in=[*RUNNING, Campaign.Status.PAUSED])
-    return progress_of(under_way.order_by("-started_at", "-pk")[:SHOWN])
+    newest = progress_of(under_way.order_by("-started_at", "-pk")[:SHOWN])
+    return [each for each in newest if each.status != Campaign.Status.FINISHED]
 
 
 def active_sequences() -> list[SequenceLine]:

@@ -102,6 +102,7 @@ def test_expired_messages_are_sent_on_request(operator_client: Client) -> None:
 
 def test_who_did_it_is_written_down(operator_client: Client) -> None:
     campaign = CampaignFactory(sending=True)
+    BroadcastMessageFactory(campaign=campaign)
     operator_client.post(url("pause", campaign))
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_id) == ("operator", str(campaign.pk))

@@ -81,7 +81,7 @@ def test_pages_keep_the_search(viewer_client: Client) -> None:
 
 
 def test_only_rows_that_run_ask_again(viewer_client: Client) -> None:
-    CampaignFactory(sending=True)
+    with_messages(sent=1, pending=1)
     CampaignFactory(status="finished", finished_at=timezone.now())
     CampaignFactory(status="paused", paused_at=timezone.now())
     assert viewer_client.get(LIST).content.decode().count("every 2s") == 1
@@ -104,10 +104,10 @@ def test_more_campaigns_cost_no_more_queries(viewer_client: Client) -> None:
 
 
 def test_a_row_that_is_done_ends_its_polling(viewer_client: Client) -> None:
-    campaign = with_messages(sent=1)
+    campaign = with_messages(sent=1, queued=1)
     url = reverse("campaigns:row", args=[campaign.pk])
     assert viewer_client.get(url).status_code == 200
-    Campaign.objects.update(status="finished", finished_at=timezone.now())
+    campaign.messages.update(status="sent")
     response = viewer_client.get(url)
     assert response.status_code == 286
     assert "hx-get" not in response.content.decode()
