@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
 
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
@@ -14,6 +14,8 @@ from config.invariants import offences
 from devices.models import Device, SimulatedMessage
 
 SHOWN = 10
+# What messages come from; others are those that somebody sends to try a device.
+ORIGINS = ("campaigns", "sequences", "others")
 AGAIN_AFTER_SECONDS = 2.0
 
 
@@ -49,6 +51,27 @@ class Reception:
     @property
     def is_wrong(self) -> bool:
         return any(self.differences)
+
+
+def by_origin(campaign: Campaign | None = None) -> dict[str, Counter[str]]:
+    """Returns messages by status for each of what they come from: of this campaign, or of all.
+
+    One statement, so that the columns add up to all there are at that moment.
+    """
+    origin = Case(
+        When(campaign__isnull=False, then=Value("campaigns")),
+        When(sequence__isnull=False, then=Value("sequences")),
+        default=Value("others"),
+        output_field=CharField(),
+    )
+    messages = BroadcastMessage.objects.order_by()
+    if campaign:
+        messages = messages.filter(campaign=campaign)
+    found: dict[str, Counter[str]] = {name: Counter() for name in ORIGINS}
+    rows = messages.annotate(origin=origin).values_list("origin", "status")
+    for name, status, count in rows.annotate(Count("pk")):
+        found[name][status] = count
+    return found
 
 
 def violations(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterable
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -8,8 +10,9 @@ from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from config import ledger
 from leads.models import SkipReason
+from sequences.models import Sequence
 
-NEWEST = 5  # so many campaigns are named when none is asked about
+NEWEST = 5  # so many campaigns, and sequences, are named when none is asked about
 
 
 class Command(BaseCommand):
@@ -28,11 +31,14 @@ class Command(BaseCommand):
 
     def handle(self, *, campaign: int | None, again_after: float, **options: object) -> None:
         chosen = self._campaign(campaign) if campaign else None
+        origins = ledger.by_origin(chosen)
         reception = ledger.reception(chosen, again_after_seconds=again_after)
-        self._print_reception(reception)
-        newest = Campaign.objects.filter(fanned_out_at__isnull=False)[:NEWEST]
-        for each in [chosen] if chosen else newest:
-            self._print_audience(each)
+        self._print_sums(origins, reception)
+        if chosen:
+            self._print_audience(chosen)
+        else:
+            self._print_campaigns(origins["campaigns"].total())
+            self._print_sequences(origins["sequences"].total())
         broken = ledger.violations(chosen, again_after_seconds=again_after)
         for violation in broken:
             self.stdout.write(self.style.ERROR(f"BROKEN  {violation.rule}: {violation.count}"))
@@ -49,22 +55,57 @@ class Command(BaseCommand):
         except Campaign.DoesNotExist:
             raise CommandError(f"There is no campaign {pk}.") from None
 
-    def _print_reception(self, reception: ledger.Reception) -> None:
-        self.stdout.write(f"{'state':<12}{'recorded':>10}{'received by phones':>20}")
-        for status in BroadcastMessage.Status.values:
-            if count := reception.recorded[status]:
-                self.stdout.write(f"{status:<12}{count:>10,}{reception.received[status]:>20,}")
-        recorded, received = reception.recorded.total(), reception.received.total()
-        self.stdout.write(f"{'together':<12}{recorded:>10,}{received:>20,}")
+    def _print_sums(self, origins: dict[str, Counter[str]], reception: ledger.Reception) -> None:
+        """By state: the origins add up to all there are; of these, what the simulator knows of."""
+        columns = {name: counts for name, counts in origins.items() if counts}
+        together = sum(origins.values(), Counter[str]())
+        columns |= {
+            "together": together,
+            "simulated": reception.recorded,
+            "received": reception.received,
+        }
+        self._print_line("state", columns)
+        known = BroadcastMessage.Status.values
+        present = {status for counts in columns.values() for status in counts}
+        for status in [*filter(present.__contains__, known), *sorted(present.difference(known))]:
+            self._print_line(status, [f"{counts[status]:,}" for counts in columns.values()])
+        self._print_line("together", [f"{counts.total():,}" for counts in columns.values()])
+        self.stdout.write(
+            "(simulated: of these, to simulated phones; received: of those, by the phones)"
+        )
 
-    def _print_audience(self, campaign: Campaign) -> None:
-        counts = {status: count for status, count in campaign.counts().items() if count}
-        parts = " + ".join(f"{count:,} {status}" for status, count in counts.items())
-        self.stdout.write(f"{campaign}: an audience of {campaign.audience_size or 0:,} = {parts}")
+    def _print_line(self, name: str, cells: Iterable[str]) -> None:
+        self.stdout.write(f"{name:<12}" + "".join(f"{cell:>11}" for cell in cells))
+
+    def _print_campaigns(self, total: int) -> None:
+        self.stdout.write(f"campaigns: {total:,} messages")
+        shown = 0
+        for campaign in Campaign.objects.filter(fanned_out_at__isnull=False)[:NEWEST]:
+            shown += self._print_audience(campaign)
+        if total > shown:
+            self.stdout.write(f"  {total - shown:,} of other campaigns")
+
+    def _print_sequences(self, total: int) -> None:
+        self.stdout.write(f"sequences: {total:,} messages")
+        shown = 0
+        for sequence in Sequence.objects.order_by("-pk")[:NEWEST]:
+            counts = sequence.messages.counts()
+            if count := sum(counts.values()):
+                self.stdout.write(f"  {sequence}: {count:,} = {_sum_of(counts)}")
+            shown += count
+        if total > shown:
+            self.stdout.write(f"  {total - shown:,} of other sequences")
+
+    def _print_audience(self, campaign: Campaign) -> int:
+        """Returns how many messages it has."""
+        counts = campaign.counts()
+        audience = f"an audience of {campaign.audience_size or 0:,}"
+        self.stdout.write(f"  {campaign}: {audience} = {_sum_of(counts)}")
         skipped = campaign.messages.filter(status="skipped").order_by()
         for reason in SkipReason:
             if count := skipped.filter(skip_reason=reason).count():
-                self.stdout.write(f"  left out: {count:,} {reason.label}")
+                self.stdout.write(f"    left out: {count:,} {reason.label}")
+        return sum(counts.values())
 
     def _print_differences(self, reception: ledger.Reception) -> bool:
         words = (
@@ -79,3 +120,9 @@ class Command(BaseCommand):
             for row in rows[: ledger.SHOWN]:
                 self.stdout.write(f"        {row}")
         return reception.is_wrong
+
+
+def _sum_of(counts: dict[str, int]) -> str:
+    """Returns the counts as a sum: "40 sent + 2 skipped"."""
+    parts = [f"{count:,} {status}" for status, count in counts.items() if count]
+    return " + ".join(parts) or "0"
