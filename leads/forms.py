@@ -55,14 +55,15 @@ class UploadForm(forms.Form):
     file = forms.FileField(
         label=_("File"),
         help_text=_("CSV in UTF-8. The first row names the columns: Phone, and if you have them "
-                    "Name, Niche, Status, Trigger, Source. Malay headings are understood."),
+                    "Name, Niche, Status, Trigger, Source, Consent, Consent source. Malay headings "
+                    "are understood; any other column is ignored, and named on the next page."),
         widget=forms.FileInput(attrs={"accept": ".csv,.txt,.tsv,text/csv"}),
     )  # fmt: skip
     consent = forms.CharField(
         label=_("Where these people agreed to be messaged"), required=False, max_length=255,
-        help_text=_("For example: sign-up form of the October fair. Kept with every lead. Left "
-                    "empty, they are imported, and campaigns pass them over until consent is on "
-                    "record."),
+        help_text=_("For example: sign-up form of the October fair. Kept with every lead whose row "
+                    "does not say otherwise. Left empty, those without consent in the file are "
+                    "imported, and campaigns pass them over until it is on record."),
     )  # fmt: skip
     niches = forms.CharField(
         label=_("Add to niches"), required=False, max_length=255,

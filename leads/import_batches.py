@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from leads.consent import Consent
 from leads.import_results import COLUMNS, Options, Outcome, Result
 from leads.models import Lead, Niche, Tag, Trigger
 
@@ -26,6 +28,7 @@ class Row:
     source: str
     niches: list[str]
     triggers: list[str]
+    consent: Consent
 
 
 class Batch:
@@ -63,15 +66,16 @@ class Batch:
 
     def _new(self, row: Row) -> Lead:
         row.result.outcome = Outcome.CREATED
-        row.result.lacks_consent = not self.options.consent
+        consent = row.consent.source
+        row.result.lacks_consent = not consent
         return Lead(
             phone=row.result.phone,
             name=row.name,
             status=row.status or Lead.Status.PROSPECT,
             source=row.source,
             device_id=self.options.device_id,
-            consented_at=timezone.now() if self.options.consent else None,
-            consent_source=self.options.consent,
+            consented_at=timezone.now() if consent else None,
+            consent_source=consent,
         )
 
     def _change(self, lead: Lead) -> Lead | None:
@@ -83,11 +87,17 @@ class Batch:
             f"{COLUMNS[name].verbose_name}: {getattr(lead, name) or '-'} → {text}"
             for name, text in new.items()
         ]
-        if options.consent and not lead.consented_at:
+        consent = row.consent.source
+        if consent and not lead.consented_at:
             row.result.changes.append(_("consent recorded"))
+        if row.consent.denied and lead.consented_at:
+            row.result.remarks.append(
+                _("The list says no consent, but there is some on record, which stays. Opt out "
+                  "whoever wants no more messages.")
+            )  # fmt: skip
         if options.device_id and not lead.device_id:
             row.result.changes.append(_("device set"))
-        row.result.lacks_consent = not (lead.consented_at or options.consent)
+        row.result.lacks_consent = not (lead.consented_at or consent)
         if lead.opted_out_at:
             row.result.remarks.append(_("Opted out before: stays opted out."))
         if not new:
@@ -97,10 +107,14 @@ class Batch:
         return Lead(phone=lead.phone, **{**kept, **new})
 
     def _give_device_and_consent(self) -> None:
-        mine = Lead.objects.filter(pk__in=[lead.pk for lead in self.existing.values()])
-        if self.options.consent:
-            mine.give_consent(source=self.options.consent)
+        by_source: dict[str, list[int]] = defaultdict(list)
+        for phone, lead in self.existing.items():
+            if not lead.consented_at and (source := self.rows[phone].consent.source):
+                by_source[source].append(lead.pk)
+        for source, ids in by_source.items():
+            Lead.objects.filter(pk__in=ids).give_consent(source=source)
         if self.options.device_id:
+            mine = Lead.objects.filter(pk__in=[lead.pk for lead in self.existing.values()])
             mine.filter(device=None).update(device_id=self.options.device_id)
 
     def _join_tags(self, model: type[Tag], name: str, ids: dict[str, int]) -> None:

@@ -24,7 +24,7 @@ SHOWN_REMARKS = 8
 # The columns that a row's text goes into, with their names and lengths.
 COLUMNS: dict[str, CharField[str, str]] = {
     name: Lead._meta.get_field(name)  # type: ignore[misc]
-    for name in ("name", "status", "source")
+    for name in ("name", "status", "source", "consent_source")
 }
 
 
@@ -41,8 +41,8 @@ class Options:
     """What the operator says of all the rows.
 
     `niches` are added to every lead; `status` is of rows that state none; `device_id` is of leads
-    that no device has written to; `consent` says where these people agreed to be messaged, and
-    without it they are stored but campaigns pass over them.
+    that no device has written to; `consent` says where these people agreed to be messaged, as far
+    as their rows do not say otherwise. Without any they are stored but campaigns pass over them.
     """
 
     region: str
@@ -85,6 +85,7 @@ class Report:
 
     headings: list[str]
     unused_headings: list[str]
+    consent_headings: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     remarks: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)

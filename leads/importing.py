@@ -16,6 +16,7 @@ from typing import BinaryIO
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from leads.consent import Consent, read_consent
 from leads.import_batches import Batch, Row
 from leads.import_results import COLUMNS, Options, Outcome, Report, Result
 from leads.models import Lead
@@ -44,7 +45,10 @@ class LeadImport:
     def __init__(self, file: BinaryIO, options: Options) -> None:
         self.options = options
         self.layout = read_layout(file)
-        self.report = Report(self.layout.headings, self.layout.unused)
+        says_consent = [self.layout.heading(name) for name in ("consent", "consent_source")]
+        self.report = Report(
+            self.layout.headings, self.layout.unused, [each for each in says_consent if each]
+        )
         self._file = file
         # Row by number, to name the first of two. Integers: a million of them fit in memory.
         self._first_rows: dict[int, int] = {}
@@ -82,6 +86,7 @@ class LeadImport:
                 source=_fitting(cell(record, "source"), "source"),
                 niches=_fitting_tags([*self.options.niches, *self._tags(record, "niche")]),
                 triggers=_fitting_tags(self._tags(record, "trigger")),
+                consent=self._consent(record),
             )
         except InvalidPhone as error:
             return Result(record, Outcome.REFUSED, reason=str(error))
@@ -93,11 +98,23 @@ class LeadImport:
                 _("Status “%(word)s” is not known: read as if the cell were empty.")
                 % {"word": word[:40]}
             )
+        if row.consent.remark:
+            row.result.remarks.append(row.consent.remark)
         first = self._first_rows.setdefault(int(phone), record.row)
         if first != record.row:
             reason = _("Same number as row %(row)s, which was used.") % {"row": first}
             return Result(record, Outcome.DUPLICATE, phone, reason=reason)
         return row
+
+    def _consent(self, record: Record) -> Consent:
+        read = read_consent(
+            self.layout.heading("consent"),
+            self._cell(record, "consent"),
+            self._cell(record, "consent_source"),
+            self.options.consent,
+        )
+        _fitting(read.source, "consent_source")
+        return read
 
     def _raw(self, record: Record, field: str) -> str:
         index = self.layout.columns.get(field)

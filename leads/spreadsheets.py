@@ -37,6 +37,15 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "status": ("targetstatus", "status", "leadstatus", "statuspelanggan"),
     "trigger": ("trigger", "triggers", "keyword", "katakunci", "pencetus"),
     "source": ("source", "leadsource", "sumber", "punca"),
+    # Two columns, since "no" under the first is no place where somebody agreed.
+    "consent": (
+        "consent", "consented", "consentgiven", "hasconsent", "optedin", "optin", "agreed",
+        "whatsappconsent", "whatsappoptin", "persetujuan", "setuju",
+    ),
+    "consent_source": (
+        "consentsource", "sourceofconsent", "consentfrom", "wheretheyconsented", "wheretheyagreed",
+        "optinsource", "sumberpersetujuan",
+    ),
 }  # fmt: skip
 
 
@@ -61,6 +70,11 @@ class Layout:
     delimiter: str
     headings: list[str]
     columns: dict[str, int]
+
+    def heading(self, field: str) -> str:
+        """The heading of the column that holds the field; empty where there is none."""
+        index = self.columns.get(field)
+        return self.headings[index] if index is not None else ""
 
     @property
     def unused(self) -> list[str]:

@@ -93,8 +93,9 @@ class Upload:
             return LeadImport(file, self.options(dry_run=True)).run()
 
     @property
-    def imported(self) -> dict[str, int] | None:
-        """The sums by outcome of the import, empty while it runs; None before it."""
+    def imported(self) -> dict[str, Any] | None:
+        """The sums by outcome of the import, with the columns that were ignored; empty while it
+        runs, None before it."""
         if not self._sums.exists():
             return None
         return {**json.loads(self._sums.read_text() or "{}")}
@@ -116,7 +117,12 @@ class Upload:
         except BaseException:
             self._sums.unlink()  # what was imported stays; importing again leaves the same
             raise
-        sums = {**report.counts, "rows": report.rows, "without_consent": report.without_consent}
+        sums = {
+            **report.counts,
+            "rows": report.rows,
+            "without_consent": report.without_consent,
+            "ignored": report.unused_headings,
+        }
         self._sums.write_text(json.dumps(sums))
         return True
 

@@ -32,7 +32,7 @@ def test_it_imports_and_says_what_became_of_the_rows(leads_csv: Path) -> None:
     assert [line.split() for line in out.splitlines()[:1]] == [["1", "new"]]
     assert "3  rows in all" in out
     assert "row 3: No such number" in out
-    assert "Columns not used: Remarks" in out
+    assert "Columns not known, and ignored: Remarks" in out
     assert "1 of these leads have no consent on record" in out
 
 

@@ -25,7 +25,8 @@ from leads.tags import split_tags
 class Command(BaseCommand):
     help = """Imports leads from a CSV file (UTF-8; commas, semicolons or tabs).
 
-The first row names the columns: Phone, Name, Niche, Status, Trigger, Source, in English or Malay.
+The first row names the columns: Phone, Name, Niche, Status, Trigger, Source, Consent (yes or no),
+Consent source, in English or Malay; other columns are ignored, and named at the end.
 Numbers are normalised, each number is imported once, and a lead that is there already is updated.
 An opt-out is never cleared. Importing the same file again changes nothing.
 
@@ -54,7 +55,8 @@ exit codes:
         )  # fmt: skip
         parser.add_argument(
             "--consent", default="",
-            help="Where these people agreed to be messaged. Without it campaigns pass them over.",
+            help="Where these people agreed to be messaged, as far as their rows do not say "
+            "otherwise. Without consent campaigns pass them over.",
         )  # fmt: skip
         parser.add_argument("--dry-run", action="store_true", help="Say what would happen.")
         parser.add_argument(
@@ -120,7 +122,9 @@ exit codes:
         for remark, count in report.top_remarks:
             self.stdout.write(f"{count:>9,}  {remark}")
         if report.unused_headings:
-            self.stdout.write(f"Columns not used: {', '.join(report.unused_headings)}")
+            self.stdout.write(
+                f"Columns not known, and ignored: {', '.join(report.unused_headings)}"
+            )
         if report.without_consent:
             self.stdout.write(
                 self.style.WARNING(

@@ -1,0 +1,162 @@
+"""Consent comes from what the list or the operator says, and from nothing else."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+from leads.import_results import Options, Report
+from leads.importing import LeadImport
+from leads.models import Lead
+from leads.spreadsheets import read_layout
+from tests.factories import LeadFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def report(text: str, **options: Any) -> Report:
+    return LeadImport(io.BytesIO(text.encode()), Options(**{"region": "MY", **options})).run()
+
+
+def consent_of(cell: str, heading: str = "Consent", **options: Any) -> str | None:
+    """Where the lead of a list with this one cell agreed; None where it has no consent."""
+    report(f'Phone,{heading}\n0123456789,"{cell}"\n', **options)
+    lead = Lead.objects.get()
+    return lead.consent_source if lead.consented_at else None
+
+
+@pytest.mark.parametrize(
+    "heading", ["Consent", "CONSENT?", "Opted in", "opt-in", "Consented", "Persetujuan", "Setuju"]
+)
+def test_a_column_of_consent_is_known_by_its_natural_names(heading: str) -> None:
+    assert consent_of("Yes", heading) == f"{heading}: Yes"
+
+
+@pytest.mark.parametrize("heading", ["Consent source", "Consent_Source", "Where they consented"])
+def test_a_column_of_where_they_agreed_records_just_that(heading: str) -> None:
+    assert consent_of("October fair", heading) == "October fair"
+
+
+@pytest.mark.parametrize("cell", ["yes", "Y", "TRUE", "1", "Ya", "setuju", "Opted in.", "✓"])
+def test_yes_is_recorded_as_it_stands_in_the_list(cell: str) -> None:
+    assert consent_of(cell) == f"Consent: {cell}"
+
+
+def test_yes_is_kept_with_where_the_operator_says_that_was() -> None:
+    assert consent_of("yes", consent="October fair") == "October fair"
+
+
+@pytest.mark.parametrize("cell", ["no", "N", "false", "0", "tidak", "-", "n/a", "?", "Opted out"])
+def test_no_is_no_consent_whatever_is_said_of_the_whole_list(cell: str) -> None:
+    assert consent_of(cell, consent="October fair") is None
+
+
+@pytest.mark.parametrize("cell", ["pending", "asked her twice", "2024-05-01"])
+def test_a_word_that_is_neither_yes_nor_no_is_no_and_is_named(cell: str) -> None:
+    done = report(f"Phone,Consent\n0123456789,{cell}\n", consent="October fair")
+    assert Lead.objects.get().consented_at is None
+    assert done.without_consent == 1
+    (remark,) = done.remarks
+    assert cell in remark
+    assert "Consent source" in remark
+
+
+def test_an_empty_cell_leaves_it_to_what_is_said_of_the_whole_list() -> None:
+    assert consent_of("") is None
+    assert consent_of("", consent="October fair") == "October fair"
+
+
+@pytest.mark.parametrize("nowhere", ["none", "-", "unknown"])
+def test_no_place_where_they_agreed_is_no_consent(nowhere: str) -> None:
+    assert consent_of(nowhere, "Consent source", consent="October fair") is None
+
+
+def test_no_goes_before_a_place_and_a_place_before_the_whole_list() -> None:
+    report(
+        "Phone,Consent,Consent source\n"
+        "0123456781,no,web form\n"
+        "0123456782,yes,web form\n"
+        "0123456783,,web form\n"
+        "0123456784,yes,-\n",
+        consent="October fair",
+    )
+    leads = Lead.objects.order_by("phone").values_list("consent_source", flat=True)
+    assert list(leads) == ["", "web form", "web form", "October fair"]
+
+
+def test_leads_that_are_here_already_get_the_consent_of_their_own_rows() -> None:
+    phones = [f"6012345678{n}" for n in range(4)]
+    for phone in phones[:3]:
+        LeadFactory(phone=phone, without_consent=True, consent_source="")
+    LeadFactory(phone=phones[3], consent_source="sign-up form")
+    done = report(
+        "Phone,Consent,Consent source\n"
+        f"{phones[0]},yes,fair\n{phones[1]},yes,walk-in\n{phones[2]},no,\n{phones[3]},no,\n"
+    )
+    leads = Lead.objects.order_by("phone")
+    assert [lead.consent_source for lead in leads] == ["fair", "walk-in", "", "sign-up form"]
+    assert [bool(lead.consented_at) for lead in leads] == [True, True, False, True]
+    assert done.without_consent == 1
+    (remark,) = done.remarks
+    assert "on record, which stays" in remark
+
+
+def test_an_opt_out_survives_a_yes() -> None:
+    LeadFactory(phone="60123456789", opted_out=True)
+    assert consent_of("yes") == "sign-up form"
+    assert Lead.objects.get().opted_out_at
+
+
+def test_a_place_that_does_not_fit_is_refused_and_not_cut() -> None:
+    done = report(f"Phone,Consent source\n0123456789,{'x' * 256}\n")
+    assert done.counts == {"refused": 1}
+    assert "where they consented" in done.problems[0].reason
+
+
+def test_importing_it_again_changes_nothing() -> None:
+    text = "Phone,Consent\n0123456781,yes\n0123456782,no\n"
+    report(text)
+    assert report(text).counts == {"unchanged": 2}
+
+
+def test_the_source_of_a_lead_is_not_where_it_agreed() -> None:
+    layout = read_layout(io.BytesIO(b"Phone,Source,Consent source\n"))
+    assert layout.columns == {"phone": 0, "source": 1, "consent_source": 2}
+
+
+# The pages
+
+
+@pytest.fixture(autouse=True)
+def _upload_folder(settings: Any, tmp_path: Path) -> None:
+    settings.BASE_DIR = tmp_path
+
+
+def test_the_pages_name_what_is_read_for_consent_and_what_is_ignored(
+    operator_client: Client,
+) -> None:
+    text = b"Phone,Opted in,Birthday,Shoe size\n0123456789,yes,1 May,42\n0123456788,no,,\n"
+    file = SimpleUploadedFile("leads.csv", text)
+    operator_client.post(reverse("leads:upload"), {"file": file})
+    page = operator_client.get(reverse("leads:review")).content.decode()
+    assert "Consent is read, row by row, from: <b>Opted in</b>" in page
+    assert "These columns are not known, and are ignored: <b>Birthday, Shoe size</b>" in page
+    assert "1 of these leads has no consent on record." in page
+
+    operator_client.post(reverse("leads:import"))
+
+    page = operator_client.get(reverse("leads:review")).content.decode()
+    assert "These columns are not known, and were ignored: <b>Birthday, Shoe size</b>" in page
+    assert Lead.objects.filter(consented_at__isnull=False).count() == 1
+
+
+def test_the_form_names_the_columns_that_are_read(operator_client: Client) -> None:
+    page = operator_client.get(reverse("leads:upload")).content.decode()
+    for words in ("Consent, Consent source", "Opted in", "any other column is ignored"):
+        assert words in page
