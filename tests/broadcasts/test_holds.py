@@ -171,8 +171,17 @@ def test_a_device_that_may_write_to_nobody_new_says_so_beside_its_next_slot(
 
     text = page(viewer_client, name, *args)
 
-    assert "as soon as something is due" in text
-    assert f"To new people tomorrow at 00:00. Sales 01 {NEW_PEOPLE}" in text
+    assert "as soon as something for people it knows is due" in text
+    assert "as soon as something is due" not in text
+    assert f"Sales 01 {NEW_PEOPLE} It writes to new people again tomorrow at 00:00." in text
+
+
+def test_a_device_that_is_away_has_no_next_slot_and_names_no_hold(viewer_client: Client) -> None:
+    device = device_with(daily_limit=60, enabled=False)
+
+    text = page(viewer_client, "devices:detail", device.pk)
+
+    assert "has sent its 60 messages of today" not in text
 
 
 def test_what_holds_everything_is_not_said_again_of_new_people() -> None:
