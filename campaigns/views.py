@@ -107,13 +107,14 @@ def recipients(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = get_object_or_404(Campaign, pk=pk)
     [of_one] = progress_of([campaign])
     chosen = request.GET.get("status", "")
-    rows = _rows(campaign, chosen, request.GET.get("q", "")).select_related("lead", "device")
+    rows = _rows(campaign, chosen, request.GET.get("q", ""))
+    rows = rows.select_related("lead", "device", "campaign")
     context = {
         "campaign": campaign,
         "progress": of_one,
         "chosen": chosen if chosen in GROUPS else "",
         "tabs": _tabs(of_one, chosen),
-        "page": window(rows.defer("body"), request.GET),
+        "page": window(rows.defer("body", "campaign__message"), request.GET),
         "q": request.GET.get("q", ""),
     }
     with timezone.override(campaign.zone):

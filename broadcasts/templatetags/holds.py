@@ -46,10 +46,20 @@ def held_to_new_people(device: Device) -> Held | None:
 
 @register.filter
 def waits(message: BroadcastMessage) -> str:
-    """Says what a pending message waits for, beside its turn; nothing where that is all."""
+    """Says what a pending message waits for, beside its turn; nothing where that is all.
+
+    Read it with its device, campaign and sequence: lists would ask for each of them.
+    """
     device = message.device
     if message.status != BroadcastMessage.Status.PENDING or device is None:
         return ""
+    # Before its rows have moved, the claim passes over them already.
+    if message.campaign and message.campaign.status == "paused":
+        return _("Its campaign is paused.")
+    if message.campaign and message.campaign.status == "cancelled":
+        return _("Its campaign was cancelled.")
+    if message.sequence and message.sequence.status != "active":
+        return _("Its sequence is paused.")
     if device.state == "disabled":
         return _("%(device)s is switched off.") % {"device": device}
     if device.state != Device.Status.ONLINE:

@@ -15,7 +15,13 @@ from django.utils import timezone
 from broadcasts.models import BroadcastMessage
 from broadcasts.templatetags.holds import caps, held, held_to_new_people, waits
 from devices.models import Device
-from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceStepFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -101,6 +107,28 @@ def test_a_device_that_is_away_is_the_reason_before_any_cap(
     device = device_with(daily_limit=60, **values)
 
     assert waits(BroadcastMessageFactory(device=device)) == said
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("paused", "Its campaign is paused."), ("cancelled", "Its campaign was cancelled.")],
+)
+def test_a_campaign_that_is_held_is_the_reason_before_its_messages_have_moved(
+    status: str, said: str
+) -> None:
+    campaign = CampaignFactory(status=status)
+    message = BroadcastMessageFactory(campaign=campaign, device=device_with(daily_limit=60))
+
+    assert waits(message) == said
+
+
+def test_a_paused_sequence_is_the_reason_for_what_it_has_queued() -> None:
+    step = SequenceStepFactory(sequence__status="paused")
+    message = BroadcastMessageFactory(
+        campaign=None, sequence=step.sequence, sequence_step=step, device=device_with()
+    )
+
+    assert waits(message) == "Its sequence is paused."
 
 
 def test_only_what_is_pending_waits() -> None:
