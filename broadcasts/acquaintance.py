@@ -80,5 +80,9 @@ def met_by(messages: Iterable[int]) -> None:
         pk__in=sorted(messages), status="sent", priority__in=FIRST_CONTACT.values(),
         lead__isnull=False, device__isnull=False,
     )  # fmt: skip
-    if pairs := dict(sent.order_by().values_list("lead_id", "device_id")):
-        met({lead_id or 0: device_id or 0 for lead_id, device_id in pairs.items()})
+    rows = sent.order_by().values_list("lead_id", "device_id")
+    pairs = {(lead_id or 0, device_id or 0) for lead_id, device_id in rows}
+    while pairs:  # once, but where somebody has met two devices
+        devices = dict(pairs)
+        met(devices)
+        pairs -= devices.items()

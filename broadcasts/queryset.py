@@ -220,8 +220,8 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
             error_code="",
             error_message="",
         )
-        if first_contacts:
-            met_by(first_contacts)
+        for start in range(0, len(first_contacts), CHUNK):
+            met_by(first_contacts[start : start + CHUNK])
         return settled
 
     def settle_as_not_arrived(self, *, by: AnyUser = None) -> int:

@@ -167,6 +167,20 @@ def test_whoever_says_that_a_first_contact_arrived_makes_acquaintance() -> None:
     assert lanes[elsewhere.pk] == lanes[stranger.pk] == Priority.CAMPAIGN_FIRST
 
 
+def test_a_lead_that_turns_out_to_have_met_two_devices_has_met_both() -> None:
+    lead = LeadFactory()
+    waiting = []
+    for device in DeviceFactory.create_batch(2, online=True):
+        first = {"lead": lead, "device": device, "priority": Priority.CAMPAIGN_FIRST}
+        BroadcastMessageFactory(**first, status="unknown")
+        waiting.append(BroadcastMessageFactory(**first).pk)
+
+    assert BroadcastMessage.objects.settle_as_sent() == 2
+
+    lanes = BroadcastMessage.objects.filter(pk__in=waiting).values_list("priority", flat=True)
+    assert set(lanes) == {Priority.CAMPAIGN}
+
+
 def test_whoever_says_that_a_first_contact_did_not_arrive_makes_no_acquaintance() -> None:
     device = DeviceFactory(online=True)
     lead = LeadFactory()
