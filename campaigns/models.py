@@ -13,8 +13,9 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.rendering import validate_body
+from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
-from devices.models import default_timezone, validate_timezone
+from devices.models import Device, default_timezone, validate_timezone
 from leads.models import Lead
 
 # So many messages are moved while the operator waits; the scheduler moves the rest.
@@ -118,6 +119,10 @@ class Campaign(models.Model):
     def is_editable(self) -> bool:
         """Once queued, people are getting it: what they read and who they are is settled."""
         return self.status == self.Status.DRAFT
+
+    def usable_devices(self) -> list[Device]:
+        """The devices that its messages may be given to."""
+        return Audience.of(self).usable_devices()
 
     def counts(self) -> dict[str, int]:
         """Returns how many of its messages have each status."""
