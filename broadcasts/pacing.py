@@ -10,7 +10,8 @@ import functools
 import random
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from devices.models import Device
@@ -20,6 +21,26 @@ WARMUP_FIRST_DAY = 20
 WARMUP_DOUBLES_EVERY_DAYS = 3
 # Who has not left by then is late, however short the sending hours are.
 MOST_OPENINGS = 30
+
+
+class Brake(StrEnum):
+    """What makes a message leave later than at once."""
+
+    QUEUE = "queue"  # what waits on its device already
+    PAUSES = "pauses"
+    SENDING_HOURS = "sending hours"
+    WARM_UP = "warm-up"
+    NEW_PEOPLE_A_DAY = "new people a day"
+    MESSAGES_A_DAY = "messages a day"
+    MESSAGES_AN_HOUR = "messages an hour"
+
+
+class Hold(NamedTuple):
+    """Time in which a device may send nothing, though the pause after its last message is over."""
+
+    brake: Brake
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +120,40 @@ def earliest(pace: Pace, slot: Slot, now: datetime) -> datetime:
     if slot.next_send_at:
         moment = max(moment, slot.next_send_at.astimezone(UTC))
     # Ends: each step goes forward to a day or an hour in which nothing has been used yet.
-    while True:
-        moment = _after_opening(pace, moment)
-        day = moment.astimezone(pace.zone).date()
-        limit = pace.limit_on(day)
-        if limit is not None and slot.usage_day == day and slot.usage_day_count >= limit:
-            moment = _latest(day + timedelta(days=1), time(), pace.zone)
-        elif (
-            pace.hourly_limit is not None
-            and slot.usage_hour_at == _hour(moment)
-            and slot.usage_hour_count >= pace.hourly_limit
-        ):
-            moment = _hour(moment) + timedelta(hours=1)
-        else:
-            return moment
+    while hold := held(pace, slot, moment):
+        moment = hold.until
+    return moment
+
+
+def held(pace: Pace, slot: Slot, now: datetime) -> Hold | None:
+    """Returns what holds a message back at `now`, pauses apart, and until when that at least does.
+
+    Where several do, the first of them: the hours, then the day, then the hour.
+    """
+    opens_at = _after_opening(pace, now)
+    if opens_at > now:
+        return Hold(Brake.SENDING_HOURS, now, opens_at)
+    day = now.astimezone(pace.zone).date()
+    limit = pace.limit_on(day)
+    if limit is not None and slot.usage_day == day and slot.usage_day_count >= limit:
+        return Hold(
+            _of_limit(pace, limit), now, _latest(day + timedelta(days=1), time(), pace.zone)
+        )
+    hour = _hour(now)
+    if (
+        pace.hourly_limit is not None
+        and slot.usage_hour_at == hour
+        and slot.usage_hour_count >= pace.hourly_limit
+    ):
+        return Hold(Brake.MESSAGES_AN_HOUR, now, hour + timedelta(hours=1))
+    return None
+
+
+def _of_limit(pace: Pace, limit: int) -> Brake:
+    """Returns which of its limits of a day this one is."""
+    if limit != pace.daily_limit:
+        return Brake.WARM_UP
+    return Brake.NEW_PEOPLE_A_DAY if limit == pace.first_contact_limit else Brake.MESSAGES_A_DAY
 
 
 def may_contact_first(pace: Pace, slot: Slot, now: datetime) -> bool:
