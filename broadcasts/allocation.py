@@ -13,7 +13,7 @@ from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
-from broadcasts.timeline import Line, waiting
+from broadcasts.timeline import Line, lines_of
 from devices.models import Device
 
 # Retries, drips that go first and the time a send takes add up: the later a message is expected,
@@ -26,7 +26,6 @@ class _Turns:
     """When the next messages of a line leave."""
 
     line: Line
-    begins_at: datetime  # when the last of those that wait already leaves
     times: Iterator[datetime]
     next_at: datetime
     first_times: Iterator[datetime] | None
@@ -71,24 +70,15 @@ class Allocation:
         min_delay_seconds: int = 0,
         max_delay_seconds: int = 0,
     ) -> None:
-        devices = list(devices)
-        self._starts_at = starts_at
-        before = waiting(
-            BroadcastMessage.objects.open().filter(
-                device_id__in=[device.pk for device in devices],
-                priority__lte=FIRST_CONTACT[priority],
-            )
-        )
+        before = BroadcastMessage.objects.open().filter(priority__lte=FIRST_CONTACT[priority])
         self._turns: dict[int, _Turns] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}
-        for device in devices:
-            line = Line.of(device, starts_at)
-            begins_at = max(map(line.play, before.get(device.pk, ())), default=starts_at)
+        for pk, line in lines_of(devices, starts_at, before).items():
             gap = line.gap(min_delay_seconds, max_delay_seconds)
             times = line.all.plan(gap)
             first_times = line.first.plan(gap) if line.first else None
-            self._turns[device.pk] = _Turns(
-                line, begins_at, times, next(times),
+            self._turns[pk] = _Turns(
+                line, times, next(times),
                 first_times, next(first_times) if first_times else starts_at,
                 deadlines.setdefault(line.pace, {}),
             )  # fmt: skip
@@ -128,8 +118,7 @@ class Allocation:
 
     def brake(self, device: Device, finish_at: datetime) -> Brake:
         """Returns what most of the time goes to until this device's last message leaves."""
-        turns = self._turns[device.pk]
-        return turns.line.brake(self._starts_at, turns.begins_at, finish_at)
+        return self._turns[device.pk].line.brake(finish_at)
 
     def _free_next(self) -> _Turns:
         while True:

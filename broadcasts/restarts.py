@@ -3,7 +3,6 @@ what waits on their devices already. A flat window would let most of a large num
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -15,7 +14,7 @@ from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT, known
 from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.models import BroadcastMessage
-from broadcasts.timeline import Group, Line, waiting
+from broadcasts.timeline import Group, Line, lines_of
 from devices.models import Device
 
 if TYPE_CHECKING:
@@ -47,7 +46,10 @@ class Restarts:
         found = list(rows.select_related("lead").defer("body").order_by("pk"))
         talked = known(sorted({row.lead_id for row in found if row.lead_id}))
         moved = [row for row in found if self._move(row, talked)]
-        self._begin({row.device_id for row in found if row.device_id} - set(self._lines))
+        # Behind what waits on their devices already.
+        theirs = {row.device_id for row in found if row.device_id}
+        new = Device.objects.filter(pk__in=theirs - set(self._lines))
+        self._lines |= lines_of(new, self._starts_at, BroadcastMessage.objects.open())
         deadlines = (
             When(pk=row.pk, then=Value(self._deadline(self._lines[row.device_id], row)))
             for row in found
@@ -92,15 +94,6 @@ class Restarts:
                 max_delay_seconds=row.max_delay_seconds,
             )
         return self._allocations[key]
-
-    def _begin(self, pks: Iterable[int]) -> None:
-        """Puts what already waits on these devices at the head of their lines."""
-        devices = Device.objects.in_bulk(sorted(pks))
-        before = waiting(BroadcastMessage.objects.open().filter(device__in=sorted(devices)))
-        for pk, device in devices.items():
-            self._lines[pk] = Line.of(device, self._starts_at)
-            for group in before.get(pk, ()):
-                self._lines[pk].play(group)
 
     def _deadline(self, line: Line, row: BroadcastMessage) -> datetime:
         """Puts this message into the line; returns by when it has to leave."""

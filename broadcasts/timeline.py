@@ -4,7 +4,7 @@ at the mean of the pauses. Fan-out, start-over, forecast and the expected finish
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
@@ -28,6 +28,19 @@ class Group(NamedTuple):
     messages: int = 1
 
 
+def lines_of(
+    devices: Iterable[Device], starts_at: datetime, messages: BroadcastMessageQuerySet
+) -> dict[int, Line]:
+    """Returns {device id: its line}, with those of these messages at its head that wait for it."""
+    lines = {device.pk: Line.of(device, starts_at) for device in devices}
+    before = waiting(messages.filter(device__in=sorted(lines)))
+    for pk, line in lines.items():
+        for group in before[pk]:
+            line.play(group)
+        line.queue_up()
+    return lines
+
+
 def waiting(messages: BroadcastMessageQuerySet) -> dict[int, list[Group]]:
     """Returns {device id: these messages of it, in the order in which they are claimed}."""
     fields = "device_id", "priority", "min_delay_seconds", "max_delay_seconds", "campaign_id"
@@ -44,6 +57,7 @@ class Line:
     """The messages that leave from one device, as far as they were played through."""
 
     device: Device
+    starts_at: datetime
     all: Track
     # Of the first contacts alone, where the device may write to so many new people a day.
     first: Track | None = None
@@ -51,7 +65,8 @@ class Line:
     @classmethod
     def of(cls, device: Device, starts_at: datetime) -> Line:
         pace, slot = Pace.of(device), Slot.of(device)
-        line = cls(device, Track(replace(pace, first_contact_limit=None), slot, starts_at))
+        track = Track(replace(pace, first_contact_limit=None), slot, starts_at)
+        line = cls(device, starts_at, track)
         if pace.first_contact_limit is not None:
             slot = replace(slot, usage_day_count=slot.usage_first_count)
             line.first = Track(pace.of_first_contacts, slot, starts_at)
@@ -74,18 +89,19 @@ class Line:
         """Returns the mean pause, where messages ask for one of so many seconds at least."""
         return sum(pacing.gap_bounds(self.all.pace, min_delay_seconds, max_delay_seconds)) / 2
 
-    def brake(self, starts_at: datetime, begins_at: datetime, ends_at: datetime) -> Brake:
-        """Returns what most of the time goes to, where others leave until `begins_at`."""
-        spent: dict[Brake, timedelta] = {}
+    def queue_up(self) -> None:
+        """Says that all played so far belong to others, for whom those who come now wait."""
         for track in filter(None, (self.all, self.first)):
-            of_track: dict[Brake, timedelta] = defaultdict(timedelta)
-            for hold in track.holds:
-                if begins_at <= hold.since and hold.until <= ends_at:
-                    of_track[hold.brake] += hold.until - hold.since
-            # The line that is held longer is the one that everything waits for.
-            spent = max(spent, of_track, key=lambda each: sum(each.values(), timedelta()))
-        spent[Brake.QUEUE] = begins_at - starts_at
-        spent[Brake.PAUSES] = ends_at - starts_at - sum(spent.values(), timedelta())
+            track.holds = [Hold(Brake.QUEUE, self.starts_at, track.moment)]
+
+    def brake(self, ends_at: datetime) -> Brake:
+        """Returns what most of the time goes to until `ends_at`, when the last of them leaves."""
+        # Of the two tracks everybody waits for the one that is held longer.
+        spent = max(
+            (track.held(ends_at) for track in (self.all, self.first) if track),
+            key=lambda held: sum(held.values(), timedelta()),
+        )
+        spent[Brake.PAUSES] = ends_at - self.starts_at - sum(spent.values(), timedelta())
         return max(spent, key=lambda brake: spent[brake])
 
 
@@ -111,6 +127,14 @@ class Track:
         while count > 0:
             count -= self._stretch(gap_seconds, count)[1]
         return self.moment
+
+    def held(self, upto: datetime) -> dict[Brake, timedelta]:
+        """Returns for how long it was held until then, and by what."""
+        held: dict[Brake, timedelta] = defaultdict(timedelta)
+        for hold in self.holds:
+            if hold.until <= upto:
+                held[hold.brake] += hold.until - hold.since
+        return held
 
     def _stretch(self, gap_seconds: float, most: int | None = None) -> tuple[datetime, int]:
         """Goes on to the end of the next messages that have nothing but the pause between them.
