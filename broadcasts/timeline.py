@@ -4,7 +4,7 @@ at the mean of the pauses. Fan-out, start-over, forecast and the expected finish
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
@@ -39,6 +39,27 @@ def lines_of(
             line.play(group)
         line.queue_up()
     return lines
+
+
+def ends_of_campaigns(
+    devices: Iterable[Device], starts_at: datetime, campaigns: Collection[int]
+) -> dict[int, datetime]:
+    """Returns {campaign id: when the last of its messages leaves}, of these campaigns that are sent
+    from these devices; of others nothing leaves.
+
+    One statement, for a look at each message that waits: for the scheduler, not for a page.
+    """
+    groups = waiting(BroadcastMessage.objects.open().exclude(status="paused"))
+    ends: dict[int, datetime] = {}
+    for device in devices:
+        line = Line.of(device, starts_at)
+        for group in groups[device.pk]:
+            if group.campaign_id is None:
+                line.play(group)
+            elif group.campaign_id in campaigns:
+                at = line.play(group)
+                ends[group.campaign_id] = max(ends.get(group.campaign_id, at), at)
+    return ends
 
 
 def waiting(messages: BroadcastMessageQuerySet) -> dict[int, list[Group]]:

@@ -85,6 +85,8 @@ class Campaign(models.Model):
     # Of a pause before that one, for messages that were not back from it.
     earlier_pause_seconds = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # As the scheduler's latest pass reckons it; pages ask every second and only read it.
+    expected_finish_at = models.DateTimeField(_("expected finish"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True,
@@ -178,6 +180,7 @@ class Campaign(models.Model):
                 default=Value(self.Status.SENDING),
             ),
             resumed_at=Now(),
+            expected_finish_at=None,
         )
         return bool(changed) and self._settle_at_once()
 
