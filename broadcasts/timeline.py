@@ -163,9 +163,9 @@ class Track:
         Returns when the first of them leaves, and how many there are.
         """
         step = timedelta(seconds=gap_seconds / self.pace.speed)
-        wanted = max(self.moment, self.slot.next_send_at or self.moment)
-        begin = pacing.earliest(self.pace, self.slot, self.moment)
-        if begin > wanted and (hold := pacing.held(self.pace, self.slot, wanted)):
+        begin = max(self.moment, self.slot.next_send_at or self.moment).astimezone(UTC)
+        if hold := pacing.held(self.pace, self.slot, begin):
+            begin = pacing.earliest(self.pace, self.slot, hold.until)
             # One that is held over night by the day's cap is the cap's, not the night's.
             self.holds.append(hold._replace(until=begin))
         count = _room(self.pace, self.slot, begin, step)

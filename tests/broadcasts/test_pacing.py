@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -7,12 +8,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from broadcasts.pacing import (
+    Brake,
     Pace,
     Slot,
     after_send,
     deadline,
     earliest,
     gap_bounds,
+    held,
     may_contact_first,
     random_gap,
 )
@@ -85,6 +88,44 @@ def test_sending_hours_follow_the_clock_through_summer_time() -> None:
     begins = earliest(pace, Slot(), night_of_the_change).astimezone(berlin)
 
     assert (begins.day, begins.hour) == (29, 8)
+
+
+@pytest.mark.parametrize(
+    ("pace", "hour", "brake", "until"),
+    [
+        (HOURS, 23, Brake.SENDING_HOURS, "24T08:00"),
+        (replace(HOURS, daily_limit=5), 12, Brake.MESSAGES_A_DAY, "24T00:00"),
+        (replace(HOURS, daily_limit=5), 23, Brake.SENDING_HOURS, "24T08:00"),
+        (replace(HOURS, daily_limit=9, first_contact_limit=5).of_first_contacts, 12,
+         Brake.NEW_PEOPLE_A_DAY, "24T00:00"),
+        (replace(HOURS, daily_limit=5, first_contact_limit=9).of_first_contacts, 12,
+         Brake.MESSAGES_A_DAY, "24T00:00"),
+        (replace(HOURS, warmup_started_on=NOON.date(), daily_limit=50), 12,
+         Brake.WARM_UP, "24T00:00"),
+        (replace(HOURS, hourly_limit=3), 12, Brake.MESSAGES_AN_HOUR, "23T13:00"),
+    ],
+)  # fmt: skip
+def test_what_holds_a_message_back_has_a_name_and_an_end(
+    pace: Pace, hour: int, brake: Brake, until: str
+) -> None:
+    now = NOON.replace(hour=hour).astimezone(UTC)
+    slot = Slot(usage_hour_at=now, usage_hour_count=3, usage_day=NOON.date(), usage_day_count=20)
+
+    hold = held(pace, slot, now)
+
+    assert hold
+    assert (hold.brake, hold.since) == (brake, now)
+    assert hold.until == datetime.fromisoformat(f"2026-11-{until}").replace(tzinfo=KL)
+
+
+def test_where_nothing_but_a_pause_is_in_the_way_nothing_holds_a_message_back() -> None:
+    pace = replace(HOURS, daily_limit=6, hourly_limit=4)
+    slot = Slot(
+        next_send_at=NOON + timedelta(seconds=9), usage_hour_at=NOON.astimezone(UTC),
+        usage_hour_count=3, usage_day=NOON.date(), usage_day_count=5,
+    )  # fmt: skip
+
+    assert held(pace, slot, NOON.astimezone(UTC)) is None
 
 
 def test_the_hourly_cap_waits_for_the_next_hour() -> None:

@@ -198,6 +198,18 @@ def test_what_waits_already_may_be_what_most_of_the_time_goes_to() -> None:
     assert "what waits on 1 device already" in forecast(Audience(niches=niches("NEW")), START).brake
 
 
+def test_those_it_has_talked_with_do_not_wait_for_first_contacts_that_are_held() -> None:
+    device = DeviceFactory(first_contact_limit=1, timezone="UTC")
+    BroadcastMessageFactory.create_batch(4, device=device, priority=21)
+    LeadFactory.create_batch(9, niches=["NEW"], device=device, replied_to=device)
+
+    plan = forecast(Audience(niches=niches("NEW")), START)
+
+    assert plan.finish_at
+    assert plan.finish_at.date() == START.date()
+    assert "the pauses between messages" in plan.brake
+
+
 def test_the_reason_is_that_of_the_last_to_finish_and_of_those_held_alike() -> None:
     alike = DeviceFactory.create_batch(3, first_contact_limit=2, timezone="UTC")
     other = DeviceFactory(first_contact_limit=3, timezone="UTC")
