@@ -6,12 +6,12 @@ times come in, times go out, all aware.
 
 from __future__ import annotations
 
-import enum
 import functools
 import random
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from devices.models import Device
@@ -21,6 +21,35 @@ WARMUP_FIRST_DAY = 20
 WARMUP_DOUBLES_EVERY_DAYS = 3
 # Who has not left by then is late, however short the sending hours are.
 MOST_OPENINGS = 30
+
+
+class Brake(StrEnum):
+    """What makes a message leave later than at once."""
+
+    QUEUE = "queue"  # what waits on its device already
+    PAUSES = "pauses"
+    SENDING_HOURS = "sending hours"
+    WARM_UP = "warm-up"
+    NEW_PEOPLE_A_DAY = "new people a day"
+    MESSAGES_A_DAY = "messages a day"
+    MESSAGES_AN_HOUR = "messages an hour"
+
+
+class Hold(NamedTuple):
+    """Time in which a device may send nothing, though the pause after its last message is over."""
+
+    brake: Brake
+    since: datetime
+    until: datetime
+    limit: int | None = None  # of the cap that is used up
+
+
+class Use(NamedTuple):
+    """How much of a cap is used; `limit` is None where there is no such cap."""
+
+    of: Brake
+    used: int
+    limit: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +120,6 @@ class Slot:
         )
 
 
-class Bound(enum.Enum):
-    """What keeps a device from sending, beside the pause."""
-
-    SENDING_HOURS = "sending hours"
-    HOUR = "messages an hour"
-    DAY = "messages a day"
-    NEW_PEOPLE = "new people a day"
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """How much of a cap is used; `limit` is None where there is no such cap."""
-
-    of: Bound
-    used: int
-    limit: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """What keeps a device from sending, and until when; `limit` is of the cap that is used up."""
-
-    by: Bound
-    until: datetime
-    limit: int | None = None
-
-
 def earliest(pace: Pace, slot: Slot, now: datetime) -> datetime:
     """Returns the first moment from `now` on, in UTC, at which a message may leave.
 
@@ -127,15 +129,67 @@ def earliest(pace: Pace, slot: Slot, now: datetime) -> datetime:
     if slot.next_send_at:
         moment = max(moment, slot.next_send_at.astimezone(UTC))
     # Ends: each step goes forward to a day or an hour in which nothing has been used yet.
-    while True:
-        moment = _after_opening(pace, moment)
-        day = moment.astimezone(pace.zone).date()
-        if _is_day_full(pace, slot, day):
-            moment = _beginning(pace, day + timedelta(days=1))
-        elif _is_hour_full(pace, slot, moment):
-            moment = _hour(moment) + timedelta(hours=1)
-        else:
-            return moment
+    while hold := held(pace, slot, moment):
+        moment = hold.until
+    return moment
+
+
+def held(pace: Pace, slot: Slot, now: datetime) -> Hold | None:
+    """Returns what holds a message back at `now`, pauses apart, and until when that at least does.
+
+    Where several do, the first of them: the hours, then the day, then the hour.
+    """
+    opens_at = _after_opening(pace, now)
+    if opens_at > now:
+        return Hold(Brake.SENDING_HOURS, now, opens_at)
+    day = now.astimezone(pace.zone).date()
+    limit = pace.limit_on(day)
+    if limit is not None and slot.usage_day == day and slot.usage_day_count >= limit:
+        return Hold(_of_limit(pace, limit), now, _beginning(pace, day + timedelta(days=1)), limit)
+    hour = _hour(now)
+    if (
+        pace.hourly_limit is not None
+        and slot.usage_hour_at == hour
+        and slot.usage_hour_count >= pace.hourly_limit
+    ):
+        return Hold(Brake.MESSAGES_AN_HOUR, now, hour + timedelta(hours=1), pace.hourly_limit)
+    return None
+
+
+def waits_for(pace: Pace, slot: Slot, now: datetime, *, first_contact: bool = False) -> Hold | None:
+    """Returns what keeps a message from leaving once the pause is over, until it really leaves.
+
+    None where nothing does. Of several the first: one that is held over night by the cap of the
+    day is the cap's, not the night's. A `first_contact` is also held by the cap on new people.
+    """
+    moment = max(now, slot.next_send_at or now)
+    hold, until = held(pace, slot, moment), earliest(pace, slot, moment)
+    if first_contact and not may_contact_first(pace, slot, until):
+        tomorrow = until.astimezone(pace.zone).date() + timedelta(days=1)
+        until = earliest(pace, slot, _beginning(pace, tomorrow))
+        return Hold(Brake.NEW_PEOPLE_A_DAY, moment, until, pace.first_contact_limit)
+    return hold and hold._replace(until=until)
+
+
+def use_of_caps(pace: Pace, slot: Slot, now: datetime) -> list[Use]:
+    """Returns how much of each cap is used at `now`; without a limit, where it is not capped."""
+    day = now.astimezone(pace.zone).date()
+    is_today, is_this_hour = slot.usage_day == day, slot.usage_hour_at == _hour(now)
+    sent = slot.usage_day_count if is_today else 0
+    new = slot.usage_first_count if is_today else 0
+    this_hour = slot.usage_hour_count if is_this_hour else 0
+    return [
+        Use(Brake.MESSAGES_A_DAY, sent, pace.limit_on(day)),
+        Use(Brake.NEW_PEOPLE_A_DAY, new, pace.first_contact_limit),
+        Use(Brake.MESSAGES_AN_HOUR, this_hour, pace.hourly_limit),
+    ]
+
+
+def _of_limit(pace: Pace, limit: int) -> Brake:
+    """Returns which of its limits of a day this one is."""
+    if limit != pace.daily_limit:
+        return Brake.WARM_UP
+    return Brake.NEW_PEOPLE_A_DAY if limit == pace.first_contact_limit else Brake.MESSAGES_A_DAY
 
 
 def may_contact_first(pace: Pace, slot: Slot, now: datetime) -> bool:
@@ -143,38 +197,6 @@ def may_contact_first(pace: Pace, slot: Slot, now: datetime) -> bool:
     if pace.first_contact_limit is None or slot.usage_day != now.astimezone(pace.zone).date():
         return True
     return slot.usage_first_count < pace.first_contact_limit
-
-
-def hold(pace: Pace, slot: Slot, now: datetime, *, first_contact: bool = False) -> Hold | None:
-    """Returns what keeps the device from sending once its pause is over; None where nothing does.
-
-    A `first_contact` is also held by the cap on new people.
-    """
-    moment = max(now, slot.next_send_at or now)
-    until = earliest(pace, slot, now)
-    if first_contact and not may_contact_first(pace, slot, until):
-        tomorrow = _beginning(pace, until.astimezone(pace.zone).date() + timedelta(days=1))
-        until = earliest(pace, slot, tomorrow)
-        return Hold(Bound.NEW_PEOPLE, until, pace.first_contact_limit)
-    if until <= moment:
-        return None
-    day = moment.astimezone(pace.zone).date()
-    if _after_opening(pace, moment) > moment:
-        return Hold(Bound.SENDING_HOURS, until)
-    if _is_day_full(pace, slot, day):
-        return Hold(Bound.DAY, until, pace.limit_on(day))
-    return Hold(Bound.HOUR, until, pace.hourly_limit)
-
-
-def use_of_caps(pace: Pace, slot: Slot, now: datetime) -> list[Use]:
-    """Returns how much of each cap is used at `now`; without a limit, where it is not capped."""
-    day = now.astimezone(pace.zone).date()
-    is_today, is_this_hour = slot.usage_day == day, slot.usage_hour_at == _hour(now)
-    return [
-        Use(Bound.DAY, slot.usage_day_count if is_today else 0, pace.limit_on(day)),
-        Use(Bound.NEW_PEOPLE, slot.usage_first_count if is_today else 0, pace.first_contact_limit),
-        Use(Bound.HOUR, slot.usage_hour_count if is_this_hour else 0, pace.hourly_limit),
-    ]
 
 
 def after_send(
@@ -283,19 +305,6 @@ def _readings(day: date, clock: time, zone: tzinfo) -> tuple[datetime, datetime]
     else one and the same."""
     local = datetime.combine(day, clock, zone)
     return local.replace(fold=0).astimezone(UTC), local.replace(fold=1).astimezone(UTC)
-
-
-def _is_day_full(pace: Pace, slot: Slot, day: date) -> bool:
-    limit = pace.limit_on(day)
-    return limit is not None and slot.usage_day == day and slot.usage_day_count >= limit
-
-
-def _is_hour_full(pace: Pace, slot: Slot, moment: datetime) -> bool:
-    return (
-        pace.hourly_limit is not None
-        and slot.usage_hour_at == _hour(moment)
-        and slot.usage_hour_count >= pace.hourly_limit
-    )
 
 
 def _beginning(pace: Pace, day: date) -> datetime:

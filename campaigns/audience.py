@@ -62,10 +62,7 @@ class Audience:
 
     def usable_devices(self) -> list[Device]:
         """The devices chosen, or all if none was, as far as they may be given messages."""
-        devices = Device.objects.usable()
-        if self.devices or not self.from_all_devices:
-            devices = devices.filter(pk__in=[device.pk for device in self.devices])
-        return list(devices)
+        return list(Device.objects.usable_of(self.devices, or_all=self.from_all_devices))
 
     def summary(self) -> AudienceSummary:
         counts = self.leads.skip_counts()

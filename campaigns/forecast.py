@@ -3,21 +3,63 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Count
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext_lazy
 
 from broadcasts.acquaintance import has_talked
 from broadcasts.allocation import Allocation
 from broadcasts.models import BroadcastMessage
+from broadcasts.pacing import Brake
 from campaigns.audience import Audience
 from devices.models import Device
 from leads.models import LeadQuerySet
 
-# Beyond this many the rest is reckoned from the rate so far: nobody waits for a page to play
-# through a million messages.
-PLAYED_THROUGH = 20_000
+# Beyond this many they are placed several at a time: nobody waits for a page to place a million.
+PLACED_ALONE = 20_000
+WORDS = {
+    Brake.QUEUE: ngettext_lazy(
+        "Most of the time goes to what waits on %(shown)s device already.",
+        "Most of the time goes to what waits on %(shown)s devices already.",
+        "n",
+    ),
+    Brake.PAUSES: ngettext_lazy(
+        "Most of the time goes to the pauses between messages on %(shown)s device.",
+        "Most of the time goes to the pauses between messages on %(shown)s devices.",
+        "n",
+    ),
+    Brake.SENDING_HOURS: ngettext_lazy(
+        "Most of the time goes by outside of the sending hours of %(shown)s device: %(detail)s.",
+        "Most of the time goes by outside of the sending hours of %(shown)s devices: %(detail)s.",
+        "n",
+    ),
+    Brake.WARM_UP: ngettext_lazy(
+        "Most of the time goes to the warm-up of %(shown)s device.",
+        "Most of the time goes to the warm-up of %(shown)s devices.",
+        "n",
+    ),
+    Brake.NEW_PEOPLE_A_DAY: ngettext_lazy(
+        "Most of the time goes to the cap on new people: %(detail)s a day on %(shown)s device.",
+        "Most of the time goes to the cap on new people: %(detail)s a day on %(shown)s devices.",
+        "n",
+    ),
+    Brake.MESSAGES_A_DAY: ngettext_lazy(
+        "Most of the time goes to the cap on messages: %(detail)s a day on %(shown)s device.",
+        "Most of the time goes to the cap on messages: %(detail)s a day on %(shown)s devices.",
+        "n",
+    ),
+    Brake.MESSAGES_AN_HOUR: ngettext_lazy(
+        "Most of the time goes to the cap on messages: %(detail)s an hour on %(shown)s device.",
+        "Most of the time goes to the cap on messages: %(detail)s an hour on %(shown)s devices.",
+        "n",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +71,14 @@ class DeviceShare:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """All None and empty when nobody receives it, or no device may send."""
+    """All None and empty when nobody receives it, or no device may send. `brake`: what most of the
+    time goes to, in words."""
 
     first_at: datetime | None
     half_at: datetime | None
     finish_at: datetime | None
     per_device: list[DeviceShare]
+    brake: str = ""
 
 
 NOBODY = Forecast(None, None, None, [])
@@ -71,28 +115,66 @@ def forecast(
         return NOBODY
     capped = receivers.filter(device__first_contact_limit__isnull=False)
     known = _by_device(capped.filter(has_talked())) if allocation.caps_first_contacts else leads
-    times: list[datetime] = []
+    times: list[tuple[datetime, int]] = []
     shares: dict[int, DeviceShare] = {}
-    scale = max(1.0, total / PLAYED_THROUGH)
-    for device_id, count in sorted(leads.items(), key=lambda item: item[0] or 0, reverse=True):
-        for n in range(max(1, round(count / scale))):
-            device, expected_at = allocation.place(device_id, knows=n < known[device_id] / scale)
-            times.append(expected_at)
-            share = shares.get(device.pk, DeviceShare(device, 0, expected_at))
-            # The last placed need not be the last to leave: first contacts wait for their cap.
-            finish_at = max(share.finish_at, expected_at)
-            shares[device.pk] = DeviceShare(device, share.count + 1, finish_at)
+    for device_id, count, knows in _kinds(leads, known, total):
+        device, expected_at = allocation.place(device_id, knows=knows, count=count)
+        times.append((expected_at, count))
+        share = shares.get(device.pk, DeviceShare(device, 0, expected_at))
+        # The last placed need not be the last to leave: first contacts wait for their cap.
+        finish_at = max(share.finish_at, expected_at)
+        shares[device.pk] = DeviceShare(device, share.count + count, finish_at)
     times.sort()
-
-    def stretched(moment: datetime) -> datetime:
-        return starts_at + (moment - starts_at) * scale
-
+    per_device = sorted(shares.values(), key=lambda share: share.device.name)
     return Forecast(
-        first_at=times[0],
-        half_at=stretched(times[len(times) // 2]),
-        finish_at=stretched(max(share.finish_at for share in shares.values())),
-        per_device=[
-            DeviceShare(share.device, round(share.count * scale), stretched(share.finish_at))
-            for share in sorted(shares.values(), key=lambda share: share.device.name)
-        ],
+        first_at=times[0][0],
+        half_at=_half(times, total),
+        finish_at=times[-1][0],
+        per_device=per_device,
+        brake=_brake_of(allocation, per_device) if times[-1][0] > starts_at else "",
     )
+
+
+def _kinds(
+    leads: Counter[int | None], known: Counter[int | None], total: int
+) -> Iterator[tuple[int | None, int, bool]]:
+    """Yields (device id, how many, whether they have talked) of leads that are alike."""
+    most = max(1, total // PLACED_ALONE)
+    for device_id, count in sorted(leads.items(), key=lambda item: item[0] or 0, reverse=True):
+        for knows, left in ((True, known[device_id]), (False, count - known[device_id])):
+            # The first alone: it says when the first message leaves.
+            size = 1
+            while left > 0:
+                yield device_id, min(size, left), knows
+                left, size = left - size, most
+
+
+def _half(times: list[tuple[datetime, int]], total: int) -> datetime:
+    """Returns when more than half of them have left; `times` in their order."""
+    sent = accumulate(count for _, count in times)
+    return next(at for (at, _), so_far in zip(times, sent, strict=True) if so_far * 2 > total)
+
+
+def _brake_of(allocation: Allocation, shares: list[DeviceShare]) -> str:
+    """Returns what the last device to finish spends most of the time with, and how many devices
+    do so."""
+    brakes = [_brake(allocation, share) for share in shares]
+    last = max(range(len(shares)), key=lambda n: shares[n].finish_at)
+    (brake, detail), n = brakes[last], brakes.count(brakes[last])
+    return WORDS[brake] % {"n": n, "shown": intcomma(n), "detail": detail}
+
+
+def _brake(allocation: Allocation, share: DeviceShare) -> tuple[Brake, str]:
+    """Returns what this device spends most of the time with, and what is set there."""
+    brake, device = allocation.brake(share.device, share.finish_at), share.device
+    match brake:
+        case Brake.NEW_PEOPLE_A_DAY:
+            return brake, intcomma(device.first_contact_limit)
+        case Brake.MESSAGES_A_DAY:
+            return brake, intcomma(device.daily_limit)
+        case Brake.MESSAGES_AN_HOUR:
+            return brake, intcomma(device.hourly_limit)
+        case Brake.SENDING_HOURS:
+            opens, closes = f"{device.sends_from:%H:%M}", f"{device.sends_until:%H:%M}"
+            return brake, _("%(opens)s to %(closes)s") % {"opens": opens, "closes": closes}
+    return brake, ""

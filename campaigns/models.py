@@ -13,8 +13,9 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.rendering import validate_body
+from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
-from devices.models import default_timezone, validate_timezone
+from devices.models import Device, default_timezone, validate_timezone
 from leads.models import Lead
 
 # So many messages are moved while the operator waits; the scheduler moves the rest.
@@ -84,6 +85,8 @@ class Campaign(models.Model):
     # Of a pause before that one, for messages that were not back from it.
     earlier_pause_seconds = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # As the scheduler's latest pass reckons it; pages ask every second and only read it.
+    expected_finish_at = models.DateTimeField(_("expected finish"), null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True,
@@ -118,6 +121,10 @@ class Campaign(models.Model):
     def is_editable(self) -> bool:
         """Once queued, people are getting it: what they read and who they are is settled."""
         return self.status == self.Status.DRAFT
+
+    def usable_devices(self) -> list[Device]:
+        """The devices that its messages may be given to."""
+        return Audience.of(self).usable_devices()
 
     def counts(self) -> dict[str, int]:
         """Returns how many of its messages have each status."""
@@ -173,6 +180,7 @@ class Campaign(models.Model):
                 default=Value(self.Status.SENDING),
             ),
             resumed_at=Now(),
+            expected_finish_at=None,
         )
         return bool(changed) and self._settle_at_once()
 

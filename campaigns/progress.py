@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.utils import timezone
 
@@ -101,10 +101,10 @@ class Progress:
 
     @property
     def finish_at(self) -> datetime | None:
-        """When it ends at the present rate; None while that cannot be said."""
-        if not self.is_running or self.rate < 0.05 or not self.remaining:
-            return None
-        return self.at + timedelta(minutes=self.remaining / self.rate)
+        """When the scheduler expected it to end; None while that cannot be said, or is past."""
+        at: datetime | None = self.campaign.expected_finish_at
+        is_sent = self.campaign.status == Campaign.Status.SENDING and self.remaining
+        return at if is_sent and at and at > self.at else None
 
 
 def progress_of(campaigns: Iterable[Campaign]) -> list[Progress]:

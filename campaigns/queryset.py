@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Self
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django_q.tasks import async_task
 
 from broadcasts.models import BroadcastMessage
+from broadcasts.timeline import ends_of_campaigns
+from devices.models import Device
 
 if TYPE_CHECKING:
     from campaigns.models import Campaign
@@ -52,6 +55,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
             "messages_moved": moved,
             "finished": self.finish(),
             "reopened": self.reopen(),
+            "foreseen": self.foresee(),
         }
 
     def process_soon(self) -> None:
@@ -74,6 +78,18 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         """Finished campaigns of which messages are tried again are sending; returns how many."""
         again = self.filter(_has(*BroadcastMessage.OPEN), status="finished")
         return again.update(status="sending", finished_at=None)
+
+    def foresee(self) -> int:
+        """Writes down when each campaign that is being sent is expected to finish; returns of how
+        many that can be said."""
+        sending = self.filter(status="sending")
+        if not sending.exists():
+            return 0
+        running = set(self.running().values_list("pk", flat=True))
+        ends = ends_of_campaigns(Device.objects.usable(), timezone.now(), running)
+        for pk in sending.values_list("pk", flat=True):
+            sending.filter(pk=pk).update(expected_finish_at=ends.get(pk))
+        return len(ends)
 
 
 def _has(*statuses: str) -> Exists:

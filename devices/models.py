@@ -32,6 +32,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         lost = Q(status__in=[Device.Status.LOGGED_OUT, Device.Status.BANNED])
         return self.filter(enabled=True).exclude(lost & ~_block_is_over())
 
+    def usable_of(self, chosen: Iterable[Device], *, or_all: bool) -> Self:
+        """Of the devices chosen those that may be given messages; of all, if none was chosen."""
+        ids = [device.pk for device in chosen]
+        return self.usable() if or_all and not ids else self.usable().filter(pk__in=ids)
+
     def unblocked(self) -> Self:
         """Devices that WhatsApp had blocked for a time which is over."""
         return self.blocked().filter(_block_is_over())

@@ -56,11 +56,7 @@ class Sequence(models.Model):
 
     def usable_devices(self) -> DeviceQuerySet:
         """The devices chosen, or all if none was, as far as they may be given messages."""
-        devices = Device.objects.usable()
-        chosen = [device.pk for device in self.devices.all()]
-        if chosen or not self.from_all_devices:
-            devices = devices.filter(pk__in=chosen)
-        return devices
+        return Device.objects.usable_of(self.devices.all(), or_all=self.from_all_devices)
 
     def newcomers(self) -> LeadQuerySet:
         """Leads that carry its trigger and never were in it: who is enrolled next."""

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from broadcasts.models import BroadcastMessage
-from broadcasts.pacing import Bound, Hold, Pace, Slot, Use, hold, use_of_caps
+from broadcasts.pacing import Brake, Hold, Pace, Slot, Use, use_of_caps, waits_for
 from devices.models import Device
 
 register = template.Library()
@@ -75,36 +75,36 @@ def waits(message: BroadcastMessage) -> str:
 def caps(device: Device) -> list[Use]:
     """Returns what was sent today, and how much of each other cap of the device is used."""
     uses = use_of_caps(Pace.of(device), Slot.of(device), timezone.now())
-    return [use for use in uses if use.of == Bound.DAY or use.limit is not None]
+    return [use for use in uses if use.of == Brake.MESSAGES_A_DAY or use.limit is not None]
 
 
 def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
-    found = hold(Pace.of(device), Slot.of(device), at, first_contact=first_contact)
+    found = waits_for(Pace.of(device), Slot.of(device), at, first_contact=first_contact)
     return Held(_why(device, found), _when(found.until)) if found else None
 
 
 def _why(device: Device, found: Hold) -> str:
     limit = found.limit or 0
     values = {"device": device, "limit": f"{limit:,}"}
-    if found.by == Bound.NEW_PEOPLE:
+    if found.brake == Brake.NEW_PEOPLE_A_DAY:
         text = ngettext(
             "%(device)s has written to its %(limit)s new person of today.",
             "%(device)s has written to its %(limit)s new people of today.",
             limit,
         )
-    elif found.by == Bound.HOUR:
+    elif found.brake == Brake.MESSAGES_AN_HOUR:
         text = ngettext(
             "%(device)s has sent its %(limit)s message of this hour.",
             "%(device)s has sent its %(limit)s messages of this hour.",
             limit,
         )
-    elif found.by == Bound.SENDING_HOURS:
+    elif found.brake == Brake.SENDING_HOURS:
         values |= {"from": _clock(device.sends_from), "until": _clock(device.sends_until)}
         text = _("%(device)s sends from %(from)s to %(until)s.")
         if device.timezone != timezone.get_current_timezone_name():
             values["zone"] = device.timezone
             text = _("%(device)s sends from %(from)s to %(until)s (%(zone)s).")
-    elif device.daily_limit != limit:
+    elif found.brake == Brake.WARM_UP:
         text = _("%(device)s is warming up and has sent its %(limit)s messages of today.")
     else:
         text = ngettext(

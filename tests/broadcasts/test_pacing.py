@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from broadcasts.pacing import (
-    Bound,
+    Brake,
     Hold,
     Pace,
     Slot,
@@ -18,10 +18,11 @@ from broadcasts.pacing import (
     deadline,
     earliest,
     gap_bounds,
-    hold,
+    held,
     may_contact_first,
     random_gap,
     use_of_caps,
+    waits_for,
 )
 from tests.broadcasts.one_by_one import plan
 
@@ -92,6 +93,44 @@ def test_sending_hours_follow_the_clock_through_summer_time() -> None:
     begins = earliest(pace, Slot(), night_of_the_change).astimezone(berlin)
 
     assert (begins.day, begins.hour) == (29, 8)
+
+
+@pytest.mark.parametrize(
+    ("pace", "hour", "brake", "until"),
+    [
+        (HOURS, 23, Brake.SENDING_HOURS, "24T08:00"),
+        (replace(HOURS, daily_limit=5), 12, Brake.MESSAGES_A_DAY, "24T00:00"),
+        (replace(HOURS, daily_limit=5), 23, Brake.SENDING_HOURS, "24T08:00"),
+        (replace(HOURS, daily_limit=9, first_contact_limit=5).of_first_contacts, 12,
+         Brake.NEW_PEOPLE_A_DAY, "24T00:00"),
+        (replace(HOURS, daily_limit=5, first_contact_limit=9).of_first_contacts, 12,
+         Brake.MESSAGES_A_DAY, "24T00:00"),
+        (replace(HOURS, warmup_started_on=NOON.date(), daily_limit=50), 12,
+         Brake.WARM_UP, "24T00:00"),
+        (replace(HOURS, hourly_limit=3), 12, Brake.MESSAGES_AN_HOUR, "23T13:00"),
+    ],
+)  # fmt: skip
+def test_what_holds_a_message_back_has_a_name_and_an_end(
+    pace: Pace, hour: int, brake: Brake, until: str
+) -> None:
+    now = NOON.replace(hour=hour).astimezone(UTC)
+    slot = Slot(usage_hour_at=now, usage_hour_count=3, usage_day=NOON.date(), usage_day_count=20)
+
+    hold = held(pace, slot, now)
+
+    assert hold
+    assert (hold.brake, hold.since) == (brake, now)
+    assert hold.until == datetime.fromisoformat(f"2026-11-{until}").replace(tzinfo=KL)
+
+
+def test_where_nothing_but_a_pause_is_in_the_way_nothing_holds_a_message_back() -> None:
+    pace = replace(HOURS, daily_limit=6, hourly_limit=4)
+    slot = Slot(
+        next_send_at=NOON + timedelta(seconds=9), usage_hour_at=NOON.astimezone(UTC),
+        usage_hour_count=3, usage_day=NOON.date(), usage_day_count=5,
+    )  # fmt: skip
+
+    assert held(pace, slot, NOON.astimezone(UTC)) is None
 
 
 def test_the_hourly_cap_waits_for_the_next_hour() -> None:
@@ -189,56 +228,62 @@ FULL = Slot(
 def test_nothing_holds_a_device_but_its_pause() -> None:
     slot = Slot(next_send_at=NOON + timedelta(minutes=9))
 
-    assert hold(HOURS, slot, NOON) is None
-    assert hold(HOURS, slot, NOON, first_contact=True) is None
+    assert waits_for(HOURS, slot, NOON) is None
+    assert waits_for(HOURS, slot, NOON, first_contact=True) is None
 
 
 @pytest.mark.parametrize(
     ("pace", "expected"),
     [
-        ({"daily_limit": 60}, Hold(Bound.DAY, TOMORROW_8, 60)),
+        ({"daily_limit": 60}, Hold(Brake.MESSAGES_A_DAY, NOON, TOMORROW_8, 60)),
         ({"daily_limit": 61}, None),
-        ({"hourly_limit": 30}, Hold(Bound.HOUR, NOON + timedelta(hours=1), 30)),
-        ({"hourly_limit": 30, "daily_limit": 60}, Hold(Bound.DAY, TOMORROW_8, 60)),
+        ({"hourly_limit": 30}, Hold(Brake.MESSAGES_AN_HOUR, NOON, NOON + timedelta(hours=1), 30)),
+        ({"hourly_limit": 30, "daily_limit": 60}, Hold(Brake.MESSAGES_A_DAY, NOON, TOMORROW_8, 60)),
         ({"first_contact_limit": 20}, None),
-        ({"warmup_started_on": TODAY, "daily_limit": 1000}, Hold(Bound.DAY, TOMORROW_8, 20)),
-        ({"sends_until": time(11)}, Hold(Bound.SENDING_HOURS, TOMORROW_8)),
-        ({"sends_until": time(11), "daily_limit": 60}, Hold(Bound.SENDING_HOURS, TOMORROW_8)),
+        (
+            {"warmup_started_on": TODAY, "daily_limit": 1000},
+            Hold(Brake.WARM_UP, NOON, TOMORROW_8, 20),
+        ),
+        ({"sends_until": time(11)}, Hold(Brake.SENDING_HOURS, NOON, TOMORROW_8)),
+        ({"sends_until": time(11), "daily_limit": 60}, Hold(Brake.SENDING_HOURS, NOON, TOMORROW_8)),
     ],
     ids=str,
 )
 def test_what_holds_a_device_is_told_with_its_end(
     pace: dict[str, Any], expected: Hold | None
 ) -> None:
-    assert hold(replace(HOURS, **pace), FULL, NOON) == expected
+    assert waits_for(replace(HOURS, **pace), FULL, NOON) == expected
 
 
 @pytest.mark.parametrize(
     ("pace", "expected"),
     [
-        ({"first_contact_limit": 20}, Hold(Bound.NEW_PEOPLE, TOMORROW_8, 20)),
+        ({"first_contact_limit": 20}, Hold(Brake.NEW_PEOPLE_A_DAY, NOON, TOMORROW_8, 20)),
         ({"first_contact_limit": 21}, None),
         # The hour would let it go on, to those it knows.
         (
             {"first_contact_limit": 20, "hourly_limit": 30},
-            Hold(Bound.NEW_PEOPLE, TOMORROW_8, 20),
+            Hold(Brake.NEW_PEOPLE_A_DAY, NOON, TOMORROW_8, 20),
         ),
-        ({"first_contact_limit": 20, "daily_limit": 60}, Hold(Bound.DAY, TOMORROW_8, 60)),
+        (
+            {"first_contact_limit": 20, "daily_limit": 60},
+            Hold(Brake.MESSAGES_A_DAY, NOON, TOMORROW_8, 60),
+        ),
     ],
     ids=str,
 )
 def test_a_first_contact_is_held_by_the_cap_on_new_people_as_well(
     pace: dict[str, Any], expected: Hold | None
 ) -> None:
-    assert hold(replace(HOURS, **pace), FULL, NOON, first_contact=True) == expected
+    assert waits_for(replace(HOURS, **pace), FULL, NOON, first_contact=True) == expected
 
 
 def test_a_hold_ends_when_the_next_message_may_leave() -> None:
     pace = replace(HOURS, daily_limit=60, first_contact_limit=20)
     for at in (NOON + timedelta(minutes=7 * n) for n in range(400)):
-        found = hold(pace, FULL, at)
+        found = waits_for(pace, FULL, at)
         assert (found.until if found else at) == earliest(pace, FULL, at)
-        new = hold(pace, FULL, at, first_contact=True)
+        new = waits_for(pace, FULL, at, first_contact=True)
         assert may_contact_first(pace, FULL, new.until if new else at)
 
 
@@ -249,9 +294,9 @@ def test_the_use_of_caps_is_that_of_this_day_and_hour() -> None:
         return [use.used for use in use_of_caps(pace, FULL, at)]
 
     assert use_of_caps(pace, FULL, NOON) == [
-        Use(Bound.DAY, 60, 100),
-        Use(Bound.NEW_PEOPLE, 20, 20),
-        Use(Bound.HOUR, 30, None),
+        Use(Brake.MESSAGES_A_DAY, 60, 100),
+        Use(Brake.NEW_PEOPLE_A_DAY, 20, 20),
+        Use(Brake.MESSAGES_AN_HOUR, 30, None),
     ]
     assert used(NOON + timedelta(hours=1)) == [60, 20, 0]
     assert used(NOON + timedelta(days=1)) == [0, 0, 0]

@@ -152,3 +152,18 @@ def test_what_has_no_device_has_the_window() -> None:
     expires_at = BroadcastMessage.objects.get().expires_at
     assert expires_at is not None
     assert abs(expires_at - timezone.now() - WINDOW) < timedelta(minutes=1)
+
+
+def test_only_first_contacts_are_given_the_days_that_their_cap_takes() -> None:
+    device = slow_device(first_contact_limit=1, timezone="UTC")
+    new = messages(3, device, status="failed")
+    (known,) = messages(1, device, status="failed")
+    Lead.objects.filter(pk=known.lead_id).update(replied_to=device)
+
+    BroadcastMessage.objects.retry_failed()
+
+    by_key = dict(BroadcastMessage.objects.values_list("pk", "expires_at"))
+    first, second, third = (by_key[message.pk] for message in new)
+    assert third - second >= timedelta(days=1)
+    assert second - first >= timedelta(hours=20)
+    assert by_key[known.pk] < second

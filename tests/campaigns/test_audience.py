@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from django.utils import timezone
@@ -148,18 +148,84 @@ def test_nobody_to_send_to_or_from_is_no_forecast() -> None:
     assert forecast(Audience(), START).finish_at is None
 
 
-def test_a_large_audience_is_reckoned_from_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    DeviceFactory(min_delay_seconds=10, max_delay_seconds=10)
-    LeadFactory.create_batch(40)
-    whole = forecast(Audience(), START).finish_at
-    monkeypatch.setattr("campaigns.forecast.PLAYED_THROUGH", 10)
+def test_a_large_audience_is_placed_several_at_a_time_and_still_counts_every_cap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    DeviceFactory(daily_limit=12, timezone="UTC")
+    capped = DeviceFactory(first_contact_limit=3, timezone="UTC")
+    LeadFactory.create_batch(20, device=capped)
+    LeadFactory.create_batch(20)
+    one_by_one = forecast(Audience(), START)
+    monkeypatch.setattr("campaigns.forecast.PLACED_ALONE", 10)
 
-    part = forecast(Audience(), START)
+    plan = forecast(Audience(), START)
 
-    assert part.finish_at is not None
-    assert whole is not None
-    assert abs(part.finish_at - whole) <= timedelta(seconds=40)
-    assert sum(share.count for share in part.per_device) == 40
+    assert plan.first_at == one_by_one.first_at
+    assert plan.finish_at == one_by_one.finish_at
+    assert [share.count for share in plan.per_device] == [20, 20]
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ({}, "pauses between messages on 1 device."),
+        ({"first_contact_limit": 4, "daily_limit": 9}, "cap on new people: 4 a day on 1 device."),
+        ({"daily_limit": 3, "first_contact_limit": 9}, "cap on messages: 3 a day on 1 device."),
+        ({"hourly_limit": 2}, "cap on messages: 2 an hour on 1 device."),
+        ({"min_delay_seconds": 5000, "max_delay_seconds": 5000, "daily_limit": 9}, "the pauses"),
+        ({"sends_from": time(1), "sends_until": time(2, 0, 10)}, "of 1 device: 01:00 to 02:00."),
+        # What waits for the next day because of a cap waits for it through the night.
+        ({"sends_from": time(1), "sends_until": time(3), "daily_limit": 5}, "messages: 5 a day"),
+        ({"warmup_started_on": START.date(), "daily_limit": 30, "usage_day": START.date(),
+          "usage_day_count": 15}, "warm-up of 1 device."),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_forecast_says_what_most_of_the_time_goes_to(
+    device: dict[str, object], says: str
+) -> None:
+    DeviceFactory(timezone="UTC", **device)
+    LeadFactory.create_batch(10)
+
+    assert says in forecast(Audience(), START).brake
+
+
+def test_what_waits_already_may_be_what_most_of_the_time_goes_to() -> None:
+    device = DeviceFactory(first_contact_limit=1, timezone="UTC")
+    BroadcastMessageFactory.create_batch(4, device=device, priority=21)
+    LeadFactory.create_batch(2, niches=["NEW"])
+
+    assert "what waits on 1 device already" in forecast(Audience(niches=niches("NEW")), START).brake
+
+
+def test_those_it_has_talked_with_do_not_wait_for_first_contacts_that_are_held() -> None:
+    device = DeviceFactory(first_contact_limit=1, timezone="UTC")
+    BroadcastMessageFactory.create_batch(4, device=device, priority=21)
+    LeadFactory.create_batch(9, niches=["NEW"], device=device, replied_to=device)
+
+    plan = forecast(Audience(niches=niches("NEW")), START)
+
+    assert plan.finish_at
+    assert plan.finish_at.date() == START.date()
+    assert "the pauses between messages" in plan.brake
+
+
+def test_the_reason_is_that_of_the_last_to_finish_and_of_those_held_alike() -> None:
+    alike = DeviceFactory.create_batch(3, first_contact_limit=2, timezone="UTC")
+    other = DeviceFactory(first_contact_limit=3, timezone="UTC")
+    for device in (*alike, other):
+        LeadFactory.create_batch(5, device=device)
+    DeviceFactory()
+    LeadFactory()
+
+    assert "2 a day on 3 devices" in forecast(Audience(), START).brake
+
+
+def test_who_leaves_at_once_waits_for_nothing() -> None:
+    DeviceFactory()
+    LeadFactory()
+
+    assert forecast(Audience(), START).brake == ""
 
 
 def test_the_forecast_counts_a_cap_on_first_contacts_in() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import time
 from types import FrameType
@@ -16,6 +17,7 @@ from django.db import InterfaceError, OperationalError, connection
 from broadcasts.supervisor import Supervisor
 from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster, is_orphan
 
+COLLECT_AFTER = 20_000  # objects more; a claim of 500 messages makes that many
 NO_ANSWER = "siaran.E018"  # what config.checks makes of a database that does not answer
 
 
@@ -59,6 +61,10 @@ class Command(BaseCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        # Django and the models live as long as the process. To look through them again and again
+        # for garbage took a tenth of its time (perf, `benchmarks drain`).
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
         runner.run()
 
     def _check(self, supervisor: int | None) -> None:
