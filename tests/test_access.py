@@ -94,4 +94,5 @@ def test_a_viewer_changes_nothing(viewer_client: Client, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(LOOKS))
 def test_a_viewer_may_look(viewer_client: Client, name: str) -> None:
-    assert viewer_client.get(address(name)).status_code == 200
+    # 286: there is nothing to come, so htmx need not ask again.
+    assert viewer_client.get(address(name)).status_code in (200, 286)
