@@ -7,7 +7,8 @@ In each situation one process claims the next message of so many due devices, ro
 after each claim looks which devices have anything waiting, as a broadcaster does twice a second for
 its idle ones. The ordinary queue is measured with as many due devices as the odd one it stands
 beside. What is held belongs to a campaign that was paused and stands before what may leave: the
-scheduler has not moved it yet.
+scheduler has not moved it yet. What is capped are first contacts of devices that may write to nobody
+new any more today.
 """
 
 from __future__ import annotations
@@ -31,17 +32,19 @@ WARM_UP_ROUNDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """So many devices with so many messages each, the first of them held; `due` are claimed for."""
+    """So many devices with so many messages each, the first of them held, or all of them first
+    contacts of `capped` devices; `due` are claimed for."""
 
     what: str
     devices: int
     each: int
     due: int = 100
     held: int = 0
+    capped: bool = False
 
     @property
     def claimable(self) -> int:
-        return self.each - self.held
+        return 0 if self.capped else self.each - self.held
 
 
 ORDINARY = "ordinary"
@@ -50,9 +53,11 @@ SITUATIONS = (
     Situation("10,000 devices with one each", 10_000, 1),
     Situation("paused: 100 held before 20", 3_000, 120, held=100),
     Situation("paused: nothing but 100 held", 3_000, 100, held=100),
+    Situation("capped: nothing but 100 new people", 3_000, 100, capped=True),
     Situation(ORDINARY, 3_000, 100, due=1),
     Situation("100,000 on one device", 1, 100_000, due=1),
     Situation("paused: 100,000 held before 200", 1, 100_200, due=1, held=100_000),
+    Situation("capped: nothing but 100,000 new people", 1, 100_000, due=1, capped=True),
 )
 
 
@@ -98,7 +103,13 @@ def _measure(situation: Situation, options: argparse.Namespace) -> dict[str, flo
     for turn in range(WARM_UP_ROUNDS + options.rounds):
         first = turn * situation.due
         ids = [(first + n) % situation.devices + 1 for n in range(situation.due)]
-        claimed = _timed(claims, partial(messages.claim, worker_id=WORKER, device_ids=ids))
+        claim = partial(
+            messages.claim,
+            worker_id=WORKER,
+            device_ids=ids,
+            nobody_new=ids if situation.capped else [],
+        )
+        claimed = _timed(claims, claim)
         # One for each, as long as there is something that may leave.
         expected = situation.due if situation.claimable else 0
         if len(claimed) != expected:

@@ -5,9 +5,9 @@
 Fills leads (some opted out, without consent or not on WhatsApp; one niche of ten not chosen), in a
 database of its own. The fan-out, as the scheduler calls it, and nothing but the database's driver,
 which copies as many rows in the same chunks into a twin of the table, take turns of a scheduler's
-pass: what else the machine does meanwhile meets both. Then a second campaign is queued while another
-process inserts a message, updates a device and edits a lead, over and over, and keeps the longest
-that each of them took; and before that, how long they take with nobody in the way.
+pass: what else the machine does meanwhile meets both. Then a second campaign is queued while
+another process inserts a message, updates a device and edits a lead, over and over, and keeps the
+longest that each of them took; and before that, how long they take with nobody in the way.
 """
 
 from __future__ import annotations
