@@ -7,8 +7,8 @@ In each situation one process claims the next message of so many due devices, ro
 after each claim looks which devices have anything waiting, as a broadcaster does twice a second for
 its idle ones. The ordinary queue is measured with as many due devices as the odd one it stands
 beside. What is held belongs to a campaign that was paused and stands before what may leave: the
-scheduler has not moved it yet. What is capped are first contacts of devices that may write to nobody
-new any more today.
+scheduler has not moved it yet. What is capped are first contacts of devices that may write to
+nobody new any more today.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
@@ -30,7 +32,7 @@ from broadcasts.outcomes import Sent
 from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.senders import Senders
 from devices.models import Device
-from devices.transports.base import Event, NotSent, OutgoingMessage, Unknown
+from devices.transports.base import Event, NotSent, Outcome, OutgoingMessage, Unknown
 from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
@@ -253,10 +255,24 @@ class Broadcaster:
         outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
         late_seconds = clock() - handed_at
         try:
-            outcome = lease.session.send(outgoing)
+            answer = lease.session.send(outgoing)
         except Exception as error:  # whatever it was, it has not said that nothing left
             logger.exception("Message %s: the transport failed", message.pk)
-            outcome = Unknown("transport_error", str(error))
+            answer = Unknown("transport_error", str(error))
+        if isinstance(answer, Future):
+            answer.add_done_callback(partial(self._answered, message, late_seconds))
+        else:
+            self._put(Sent(message, answer, late_seconds))
+
+    def _answered(
+        self, message: BroadcastMessage, late_seconds: float, answer: Future[Outcome]
+    ) -> None:
+        """Runs in whichever thread has the answer."""
+        if error := answer.exception():
+            logger.error("Message %s: the transport failed", message.pk, exc_info=error)
+            outcome: Outcome = Unknown("transport_error", str(error))
+        else:
+            outcome = answer.result()
         self._put(Sent(message, outcome, late_seconds))
 
     # What comes back

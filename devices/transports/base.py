@@ -7,6 +7,7 @@ sessions. See docs/transports.md for how to write one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -76,6 +77,7 @@ class NotSent:
 
 
 Outcome = Accepted | Refused | DeviceBlocked | NotSent | Unknown
+Answer = Outcome | Future[Outcome]
 
 
 # What a session reports by itself, at any time and from any thread.
@@ -130,10 +132,11 @@ Report = Callable[[Event], None]
 class Session(Protocol):
     """One account's connection, opened by the broadcaster that holds the device's lease."""
 
-    def send(self, message: OutgoingMessage) -> Outcome:
+    def send(self, message: OutgoingMessage) -> Answer:
         """Sends and waits for WhatsApp's answer, within the transport's own time limit.
 
-        Called from a thread of its own, for one message at a time.
+        Called from a thread of its own, for one message at a time. Who needs no thread to wait for
+        the answer returns a future of it at once.
         """
         ...
 

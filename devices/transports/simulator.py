@@ -7,11 +7,12 @@ repeated and a test can pick a person of the kind it needs.
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import threading
-import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,6 +43,8 @@ from devices.transports.timers import Timers
 
 if TYPE_CHECKING:
     from devices.models import Device
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 0.05
 CONNECT_AGAIN_SECONDS = 1.0
@@ -99,44 +102,63 @@ class SimulatorSession:
         self._opened = False
         self._open()
 
-    def send(self, message: OutgoingMessage) -> Outcome:
-        return self._send(message)
+    def send(self, message: OutgoingMessage) -> Future[Outcome]:
+        """Returns the answer to come: no thread waits for it, so that thousands of simulated
+        devices need not have one each."""
+        answer: Future[Outcome] = Future()
+        way_seconds = random.uniform(*self.world.latency_seconds) / 2 / self.speed
+        _later(way_seconds, partial(self._reach, message, way_seconds, answer), answer)
+        return answer
 
-    def _send(self, message: OutgoingMessage) -> Outcome:
+    def _reach(self, message: OutgoingMessage, way_seconds: float, answer: Future[Outcome]) -> None:
+        """It reaches WhatsApp, which hands it on to the phone or refuses it."""
+        if refusal := self._refusal(message.phone):
+            answer.set_result(refusal)
+            return
+        received = SimulatedMessage(
+            device_id=self.device_id,
+            phone=message.phone,
+            key=message.key,
+            provider_message_id=f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}",
+            body=message.body,
+        )
+        arrival = recorder.write(Arrival(self.device_id, self.token, received))
+        arrived = partial(self._arrived, arrival, received, way_seconds, answer)
+        arrival.add_done_callback(lambda _: _later(0, arrived, answer))
+
+    def _refusal(self, phone: str) -> Outcome | None:
         world = self.world
-        way_seconds = random.uniform(*world.latency_seconds) / 2 / self.speed
-        if way_seconds:
-            time.sleep(way_seconds)
-        if not world.is_on_whatsapp(message.phone):
+        if not world.is_on_whatsapp(phone):
             return Refused("not_on_whatsapp", "This number is not on WhatsApp.")
         if random.random() < world.blocked:
             until = timezone.now() + timedelta(seconds=600 / self.speed)
             return DeviceBlocked("463", "No messages to new people for now.", "restricted", until)
         if random.random() < world.media_host_down:
             return Refused("media_host_down", "The media server did not answer.", timedelta(0))
-        if self._closed:
-            return NotSent()
-        provider_message_id = f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}"
-        if not self._deliver(message, provider_message_id):
-            return NotSent()  # a newer connection took over
-        self._answer(message.phone, provider_message_id)
-        if way_seconds:
-            time.sleep(way_seconds)  # it has arrived, and the sender does not know yet
-        if random.random() < world.answer_lost:
-            return Unknown("timed_out", "WhatsApp did not answer in time.", provider_message_id)
-        return Accepted(provider_message_id)
+        return NotSent() if self._closed else None
 
-    def _deliver(self, message: OutgoingMessage, provider_message_id: str) -> bool:
-        """Returns whether it arrived; not, if a newer connection took over. Raises what the
-        database raised: it may have arrived then."""
-        received = SimulatedMessage(
-            device_id=self.device_id,
-            phone=message.phone,
-            key=message.key,
-            provider_message_id=provider_message_id,
-            body=message.body,
-        )
-        return recorder.write(Arrival(self.device_id, self.token, received)).result()
+    def _arrived(
+        self,
+        arrival: Future[bool],
+        received: SimulatedMessage,
+        way_seconds: float,
+        answer: Future[Outcome],
+    ) -> None:
+        """It is on the phone, and the sender does not know yet. After an error of the database
+        it may be: that error is the answer."""
+        if error := arrival.exception():
+            answer.set_exception(error)
+            return
+        if not arrival.result():
+            answer.set_result(NotSent())  # a newer connection took over
+            return
+        self._answer(received.phone, received.provider_message_id)
+        outcome: Outcome = Accepted(received.provider_message_id)
+        if random.random() < self.world.answer_lost:
+            outcome = Unknown(
+                "timed_out", "WhatsApp did not answer in time.", received.provider_message_id
+            )
+        _later(way_seconds, partial(answer.set_result, outcome), answer)
 
     def recall(self, key: str) -> Accepted | NotSent | None:
         mine = SimulatedMessage.objects.filter(device_id=self.device_id, key=key)
@@ -199,6 +221,22 @@ class SimulatorSession:
         with self._telling:
             if not self._closed:
                 self._report(event)
+
+
+def _later(seconds: float, call: Callable[[], None], answer: Future[Outcome]) -> None:
+    """Calls it after so long, at once for 0; what it raises is the answer."""
+
+    def answered() -> None:
+        try:
+            call()
+        except Exception as error:  # whatever it is: somebody waits for this answer
+            logger.exception("the simulator failed")
+            answer.set_exception(error)
+
+    if seconds:
+        timers.after(seconds, answered)
+    else:
+        answered()
 
 
 class SimulatorTransport:

@@ -26,6 +26,7 @@ from devices.models import Device, SimulatedMessage
 from devices.transports import transport
 from devices.transports.base import Blocked, Outcome, OutgoingMessage
 from devices.transports.simulator import SimulatorSession, World
+from tests.answers import outcome_of
 from tests.factories import BroadcastMessageFactory, DeviceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,18 +56,18 @@ class Wire:
         self.begun[message.key].set()
         self.open[message.key].wait(20)
         try:
-            return send(session, message)
+            return outcome_of(send(session, message))
         finally:
             self.over[message.key].set()
 
 
-send = SimulatorSession._send
+send = SimulatorSession.send
 
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     wire = Wire()
-    monkeypatch.setattr(SimulatorSession, "_send", lambda *sent: wire.carry(*sent))
+    monkeypatch.setattr(SimulatorSession, "send", lambda *sent: wire.carry(*sent))
     return wire
 
 

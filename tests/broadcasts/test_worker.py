@@ -22,6 +22,7 @@ from devices.transports import simulator, transport
 from devices.transports.base import Connected
 from devices.transports.simulator import World
 from leads.models import Lead
+from tests.answers import outcome_of
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
 from tests.processes import wait_until
 
@@ -319,11 +320,13 @@ def test_a_hand_over_that_took_longer_than_its_lease_and_then_failed_has_not_lef
     assert len(bubbles(lead.phone)) == 1
 
 
+@pytest.mark.parametrize("step", ["send", "_reach"])
 def test_a_transport_that_raises_has_not_said_that_nothing_left(
-    monkeypatch: pytest.MonkeyPatch,
+    step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At once, or as the answer that it has promised."""
     campaign = campaign_to(LeadFactory())
-    monkeypatch.setattr(simulator.SimulatorSession, "_send", lambda *_: 1 / 0)
+    monkeypatch.setattr(simulator.SimulatorSession, step, lambda *_: 1 / 0)
 
     drain()
 
@@ -377,7 +380,7 @@ def test_a_replaced_connection_can_send_no_more() -> None:
     older = transport("simulator").open(device, lambda event: None)
     newer = transport("simulator").open(device, lambda event: None)
     try:
-        outcome = older.send(OutgoingMessage("message-1", "60123456789", "Hi"))
+        outcome = outcome_of(older.send(OutgoingMessage("message-1", "60123456789", "Hi")))
     finally:
         older.close()
         newer.close()

@@ -15,6 +15,7 @@ from devices.transports import recorder as recording
 from devices.transports.base import Connected, Event, Inbound, OutgoingMessage, Receipt
 from devices.transports.recorder import Arrival, Opening, Recorder, Reply
 from devices.transports.simulator import SimulatorSession, SimulatorTransport, World
+from tests.answers import outcome_of
 from tests.factories import DeviceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,7 +73,7 @@ def test_a_person_receives_reads_and_answers() -> None:
     session = Instant().open(device, told)
     assert told.wait_for(Connected)
 
-    session.send(OutgoingMessage("message-1", "60123456789", "Hi"))
+    outcome_of(session.send(OutgoingMessage("message-1", "60123456789", "Hi")))
 
     assert told.wait_for(Inbound)
     session.close()
@@ -151,11 +152,11 @@ def test_an_error_of_the_database_reaches_every_sender_and_the_next_is_served(
 
     monkeypatch.setattr(recording, "_commit", lost)
     with pytest.raises(OperationalError):
-        session.send(OutgoingMessage("message-1", "60123456789", "Hi"))
+        outcome_of(session.send(OutgoingMessage("message-1", "60123456789", "Hi")))
     monkeypatch.setattr(recording, "_commit", commit)
 
     assert session.recall("message-1") is not None
-    session.send(OutgoingMessage("message-2", "60123456789", "Hi"))
+    outcome_of(session.send(OutgoingMessage("message-2", "60123456789", "Hi")))
     assert SimulatedMessage.objects.filter(from_device=True).count() == 2
 
 

@@ -27,6 +27,7 @@ from devices.transports.base import (
     Unknown,
 )
 from devices.transports.simulator import SimulatorTransport, World
+from tests.answers import outcome_of
 from tests.devices.test_simulator import Told
 from tests.factories import DeviceFactory
 
@@ -49,7 +50,7 @@ def sent_in(world: World) -> Iterator[tuple[Outcome, Told]]:
         session = SimulatorTransport(world).open(DeviceFactory(), told)
         end.callback(session.close)
         assert told.wait_for(Connected)
-        yield session.send(MESSAGE), told
+        yield outcome_of(session.send(MESSAGE)), told
 
 
 def arrived() -> int:

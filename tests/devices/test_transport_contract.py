@@ -25,6 +25,7 @@ from devices.transports.base import (
     Connected,
     Event,
     NotSent,
+    Outcome,
     OutgoingMessage,
     Refused,
     Report,
@@ -33,6 +34,7 @@ from devices.transports.base import (
     Unknown,
 )
 from devices.transports.simulator import SimulatorTransport, World
+from tests.answers import outcome_of
 from tests.factories import DeviceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -126,7 +128,7 @@ def test_it_connects_and_what_it_sends_arrives_once(lab: Lab) -> None:
     device = DeviceFactory()
     session = lab.open(device)
 
-    outcome = session.send(MESSAGE)
+    outcome = outcome_of(session.send(MESSAGE))
 
     assert isinstance(outcome, Accepted)
     assert 0 < len(outcome.provider_message_id) <= 64
@@ -136,7 +138,7 @@ def test_it_connects_and_what_it_sends_arrives_once(lab: Lab) -> None:
 def test_it_remembers_what_it_sent_also_in_a_later_session(lab: Lab) -> None:
     device = DeviceFactory()
     session = lab.open(device)
-    sent = session.send(MESSAGE)
+    sent = outcome_of(session.send(MESSAGE))
 
     assert session.recall(MESSAGE.key) == sent
     session.close()
@@ -144,7 +146,7 @@ def test_it_remembers_what_it_sent_also_in_a_later_session(lab: Lab) -> None:
 
 
 def test_it_knows_nothing_of_another_device_s_messages(lab: Lab) -> None:
-    lab.open(DeviceFactory()).send(MESSAGE)
+    outcome_of(lab.open(DeviceFactory()).send(MESSAGE))
 
     memory = lab.open(DeviceFactory()).recall(MESSAGE.key)
 
@@ -157,7 +159,7 @@ def test_what_it_says_was_not_sent_no_older_session_can_send_any_more(lab: Lab) 
     newer = lab.open(device)
 
     memory = newer.recall(MESSAGE.key)
-    outcome = older.send(MESSAGE)
+    outcome = outcome_of(older.send(MESSAGE))
 
     arrived = lab.received(device, MESSAGE.phone)
     if isinstance(memory, NotSent):
@@ -166,6 +168,10 @@ def test_what_it_says_was_not_sent_no_older_session_can_send_any_more(lab: Lab) 
     else:
         assert memory is None
         assert arrived == [MESSAGE.body] or not isinstance(outcome, Accepted)
+
+
+def send(session: Session, message: OutgoingMessage) -> Outcome:
+    return outcome_of(session.send(message))
 
 
 def test_a_send_while_it_is_replaced_is_either_refused_or_remembered(lab: Lab) -> None:
@@ -177,11 +183,11 @@ def test_a_send_while_it_is_replaced_is_either_refused_or_remembered(lab: Lab) -
         message = OutgoingMessage(f"message-{number}", "60123456789", "Hi")
         with ThreadPoolExecutor(1) as thread:
             if number % 2:
-                outcome = thread.submit(older.send, message)
+                outcome = thread.submit(send, older, message)
                 newer = lab.open(device)
             else:
                 newer, connected = lab.begin(device)
-                outcome = thread.submit(older.send, message)
+                outcome = thread.submit(send, older, message)
                 assert connected.wait(20)
             memory = newer.recall(message.key)
         if isinstance(memory, NotSent):
@@ -197,7 +203,7 @@ def test_what_it_refuses_left_nothing(lab: Lab) -> None:
     session = lab.open(device)
     session.close()
 
-    outcome = session.send(MESSAGE)
+    outcome = outcome_of(session.send(MESSAGE))
 
     assert isinstance(outcome, Refused | NotSent | Unknown)
     if not isinstance(outcome, Unknown):
@@ -281,9 +287,8 @@ def test_many_sessions_send_at_once_and_each_gets_its_own_answer(lab: Lab) -> No
     assert all(connected.acquire(timeout=20) for _ in sessions)
 
     def send(number: int) -> object:
-        return sessions[number].send(
-            OutgoingMessage(f"message-{number}", f"6012{number:07}", f"Hi {number}")
-        )
+        message = OutgoingMessage(f"message-{number}", f"6012{number:07}", f"Hi {number}")
+        return outcome_of(sessions[number].send(message))
 
     with ThreadPoolExecutor(30) as threads:
         outcomes = list(threads.map(send, range(MANY)))
