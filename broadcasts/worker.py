@@ -340,6 +340,9 @@ class Broadcaster:
     def _look_for_the_end(self) -> None:
         """Stops when nothing was left to send for so long that the transports have been asked
         about what a crash left unknown, which may have to be sent after all."""
+        if self._served:
+            self._drained_since = math.inf
+            return
         sending = Device.objects.usable().values("pk")
         if BroadcastMessage.objects.leaving().filter(device_id__in=sending).exists():
             self._drained_since = math.inf
