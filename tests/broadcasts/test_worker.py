@@ -22,7 +22,6 @@ from devices.transports import simulator, transport
 from devices.transports.base import Connected
 from devices.transports.simulator import World
 from leads.models import Lead
-from tests.answers import outcome_of
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
 from tests.processes import wait_until
 
@@ -370,23 +369,6 @@ def test_a_wait_that_is_over_at_once_ends() -> None:
     waiting.join(30)
 
     assert not waiting.is_alive()
-
-
-def test_a_replaced_connection_can_send_no_more() -> None:
-    """What lets the transport say for certain that a message never left."""
-    from devices.transports.base import NotSent, OutgoingMessage
-
-    device = DeviceFactory()
-    older = transport("simulator").open(device, lambda event: None)
-    newer = transport("simulator").open(device, lambda event: None)
-    try:
-        outcome = outcome_of(older.send(OutgoingMessage("message-1", "60123456789", "Hi")))
-    finally:
-        older.close()
-        newer.close()
-
-    assert isinstance(outcome, NotSent)
-    assert bubbles("60123456789") == []
 
 
 def test_a_cap_on_first_contacts_holds_back_new_people_and_nobody_else() -> None:

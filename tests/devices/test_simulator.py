@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 
-from devices.models import SimulatedMessage, SimulatedSession
+from devices.models import Device, SimulatedMessage, SimulatedSession
 from devices.transports import recorder as recording
-from devices.transports.base import Connected, Event, Inbound, OutgoingMessage, Receipt
+from devices.transports.base import (
+    Connected,
+    Event,
+    Inbound,
+    NotSent,
+    OutgoingMessage,
+    Receipt,
+)
 from devices.transports.recorder import Arrival, Opening, Recorder, Reply
 from devices.transports.simulator import SimulatorSession, SimulatorTransport, World
 from tests.answers import outcome_of
@@ -158,6 +165,16 @@ def test_an_error_of_the_database_reaches_every_sender_and_the_next_is_served(
     assert session.recall("message-1") is not None
     outcome_of(session.send(OutgoingMessage("message-2", "60123456789", "Hi")))
     assert SimulatedMessage.objects.filter(from_device=True).count() == 2
+
+
+def test_a_replaced_connection_can_send_no_more(session: SimulatorSession) -> None:
+    """What lets the transport say for certain that a message never left."""
+    newer = Instant().open(Device.objects.get(pk=session.device_id), lambda event: None)
+    outcome = outcome_of(session.send(OutgoingMessage("message-1", "60123456789", "Hi")))
+    newer.close()
+
+    assert outcome == NotSent()
+    assert not SimulatedMessage.objects.exists()
 
 
 def test_a_reply_is_no_business_of_the_fence() -> None:
