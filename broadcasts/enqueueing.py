@@ -20,19 +20,12 @@ from leads.models import Lead
 # Seen by this connection alone, and gone with it.
 STAGE = """
 CREATE TEMPORARY TABLE broadcast_staged (
-    lead_id BIGINT NOT NULL, device_id BIGINT NULL, priority SMALLINT NOT NULL,
-    skip_reason VARCHAR(20) NOT NULL DEFAULT '', expires_at {time} NULL, body {text} NULL,
-    PRIMARY KEY (lead_id) {in_order}) {engine}
+    lead_id BIGINT NOT NULL PRIMARY KEY, device_id BIGINT NULL, priority SMALLINT NOT NULL,
+    skip_reason VARCHAR(20) NOT NULL DEFAULT '', expires_at {time} NULL, body {text} NULL)
 """
-KINDS = {
+TYPES = {
     "mysql": {"time": "DATETIME(6)", "text": "LONGTEXT CHARACTER SET utf8mb4"},
     "sqlite": {"time": "DATETIME", "text": "TEXT"},
-}
-# Where no row has a text of its own, MySQL can keep them in memory, which takes half the time. It
-# is told to sort them: its engine hashes keys.
-WITHOUT_TEXT = {
-    "mysql": {"text": "CHAR(1)", "in_order": "USING BTREE", "engine": "ENGINE=MEMORY"},
-    "sqlite": {},
 }
 # To delete the rows of the page before takes as long as to write them.
 UNSTAGE = "DROP {temporary} TABLE IF EXISTS broadcast_staged"
@@ -104,12 +97,9 @@ def stage(entries: Sequence[Entry]) -> None:
             placed.append(PLACED % (lead_id, device_id, priority, time))
         else:
             with_text.append((lead_id, device_id, priority, time, body))
-    kind = {"in_order": "", "engine": ""} | KINDS[connection.vendor]
-    if not with_text:
-        kind |= WITHOUT_TEXT[connection.vendor]
     with connection.cursor() as cursor:
         cursor.execute(UNSTAGE.format(temporary=TEMPORARY[connection.vendor]))
-        cursor.execute(STAGE.format(**kind))
+        cursor.execute(STAGE.format(**TYPES[connection.vendor]))
         if placed:
             cursor.execute(PLACE + ", ".join(placed))
         if with_text:

@@ -69,6 +69,9 @@ def _enrol(sequence: Sequence, first: SequenceStep, lead_ids: list[int]) -> None
 def advance(sequence: Sequence) -> dict[str, int]:
     """Queues the next step of every contact that is due; returns counts."""
     counts = Counter({"queued": 0, "skipped": 0, "completed": 0})
+    due = sequence.contacts.due().order_by("next_due_at", "pk")
+    if not due.exists():
+        return counts  # to play through what waits on all devices may take a second
     # The database's time: this host's may be wrong.
     now = Sequence.objects.filter(pk=sequence.pk).values_list(Now(), flat=True).get()
     lane = BroadcastMessage.Priority.SEQUENCE
@@ -77,7 +80,6 @@ def advance(sequence: Sequence) -> dict[str, int]:
         logger.warning("Sequence %s waits: no device may send", sequence.pk)
         return counts
     steps = list(sequence.steps.all())
-    due = sequence.contacts.due().order_by("next_due_at", "pk")
     while contacts := list(due[:CHUNK]):
         moved = _advance_chunk(sequence, steps, contacts, allocation, now)
         if not moved.total():

@@ -75,6 +75,20 @@ def bubbles(phone: str) -> list[str]:
     return list(SimulatedMessage.objects.filter(phone=phone).values_list("body", flat=True))
 
 
+def test_what_comes_in_does_not_wait_for_the_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "TICK_SECONDS", 300.0)
+    campaign = campaign_to(LeadFactory())
+    broadcaster = Broadcaster()
+    thread = threading.Thread(target=broadcaster.run)
+    thread.start()
+    try:
+        wait_until(lambda: campaign.messages.filter(status="sent").exists())
+    finally:
+        broadcaster.stop()
+        broadcaster._has_come_in.set()
+        thread.join()
+
+
 def test_everybody_receives_the_text_that_was_queued() -> None:
     leads = LeadFactory.create_batch(5)
     campaign = campaign_to(*leads)

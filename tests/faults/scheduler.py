@@ -64,10 +64,20 @@ def hurry(pause_seconds: float) -> None:
         time.sleep(pause_seconds)
 
 
+def supervised_qcluster() -> None:
+    """django-q2 does not start while its database is away: it ends, and is started again."""
+    while True:
+        try:
+            return call_command("qcluster")
+        except RuntimeError as error:
+            sys.stderr.write(f"qcluster: {error}\n")
+            time.sleep(1)
+
+
 if __name__ == "__main__":
     fanout.CHUNK = progress.CHUNK = CHUNK
     with connection.execute_wrapper(watch):
         if sys.argv[1] == "qcluster":
-            call_command("qcluster")
+            supervised_qcluster()
         else:
             hurry(float(sys.argv[1]))

@@ -63,6 +63,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGINT, stop)
         # Django and the models live as long as the process. To look through them again and again
         # for garbage took a tenth of its time (perf, `benchmarks drain`).
+        gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
         runner.run()
