@@ -68,7 +68,8 @@ def supervised_qcluster() -> None:
     """django-q2 does not start while its database is away: it ends, and is started again."""
     while True:
         try:
-            return call_command("qcluster")
+            call_command("qcluster")
+            return
         except RuntimeError as error:
             sys.stderr.write(f"qcluster: {error}\n")
             time.sleep(1)
