@@ -285,10 +285,10 @@ def _store_slots(
     pauses: dict[tuple[Any, Any], dict[int, float]] = defaultdict(dict)
     for message in messages:
         slot = slots[message.device_id or 0]
-        hour = connection.ops.adapt_datetimefield_value(slot.usage_hour_at)
-        day = connection.ops.adapt_datefield_value(slot.usage_day)
-        pauses[hour, day][message.device_id or 0] = _seconds(slot, at)
-    for (hour, day), rows in pauses.items():
+        pauses[slot.usage_hour_at, slot.usage_day][message.device_id or 0] = _seconds(slot, at)
+    for (hour_at, on), rows in pauses.items():
+        hour = connection.ops.adapt_datetimefield_value(hour_at)
+        day = connection.ops.adapt_datefield_value(on)
         for chunk in _chunks(rows):
             cases, values = _cases(pause=chunk)
             after_pause = AFTER[connection.vendor].format(seconds=f"CASE id {cases['pause']} END")
