@@ -172,7 +172,8 @@ def test_lock_files_name_no_index_and_pin_everything_with_hashes() -> None:
 
 def test_whoever_contributes_is_told_of_every_folder_and_page() -> None:
     told = (ROOT / "CONTRIBUTING.md").read_text()
-    folders = [*MAY_IMPORT, "templates", "static", "tests", "tests/faults", "benchmarks", "docs"]
+    tests = ["tests", "tests/faults", "tests/whatsapp"]
+    folders = [*MAY_IMPORT, "templates", "static", *tests, "benchmarks", "docs"]
     assert [name for name in folders if f"`{Path(name).name}/`" not in told] == []
     pages = (ROOT / "docs").glob("*.md")
     assert [page.name for page in pages if f"(docs/{page.name})" not in told] == []

@@ -1,0 +1,49 @@
+"""A double of WhatsApp's server, for the real client: the unmodified wheel of neonize 0.5.2.
+
+What Siaran sends over real WhatsApp is sent by neonize, a shared library written in Go. Tests of
+that need somebody at the other end who speaks the protocol: who takes a client in, keeps its keys,
+passes its messages on, and goes wrong on demand. That is here, on this host only. It proves our
+code against the client, not against WhatsApp's policies and limits.
+
+    a test ── double.py ────► verbs.py ┐
+      │                                server.py, one process
+      └ client.py ► client_process.py ─┘
+          the real client, a process each
+
+How a client gets here instead of to WhatsApp, with nothing in it changed on disk:
+
+- Its addresses are constants, but Go heeds HTTPS_PROXY: proxy.py takes WhatsApp's two hosts, and
+  refuses every other (and a test that asked for one fails).
+- TLS: Go heeds SSL_CERT_FILE; certificates.py makes an authority for each double.
+- The protocol within (noise.py) has a certificate of its own, whose root key is a constant in the
+  library. memory.py puts the double's key over it, in the memory of the client's process.
+
+So a process that is to talk to the double is started with `Double.environment`, and calls
+`memory.trust()` before its first client connects. Go reads the environment that a process begins
+with: setting os.environ later does nothing.
+
+What happens then, from the wire upwards:
+
+- noise.py      the encrypted channel: frames over a WebSocket
+- binary.py     what is in a frame: nodes, as binary XML; its words are read out of the library
+                (tokens.py), because they are WhatsApp's and change with each version
+- connection.py one client's connection: to be linked, or logging in; then stanza by stanza
+- linking.py    linking by QR code and by eight characters; pairing.py has the cryptography
+- queries.py    what a client asks: keys, who is on WhatsApp, where files go
+- messages.py   messages and receipts between devices
+- accounts.py   accounts: a phone and its clients; world.py: all of them, and the troubles
+- phone.py      a person's phone: a device like any other, which decrypts (ratchet.py) and so knows
+                what its owner got to read, and how often it came, and which can write too;
+                files come through media.py
+
+Where facts come from: each module says it. Most were measured on the wheel, by trying until it was
+content; the code of whatsmeow, which the wheel is built from, says the same where it is named.
+Signal's and Noise's specifications are public. No third party's code or text is copied here.
+
+The trick with the root key depends on the version: memory.py refuses to go on unless the key is in
+the library exactly once, tokens.py unless it finds all tables. After an upgrade of neonize, run
+
+    scripts/prepare whatsapp-double && .venv/bin/python -m pytest tests/whatsapp
+
+test_double.py and test_troubles.py say in sentences what then has to be so.
+"""

@@ -1,0 +1,243 @@
+"""What each trouble looks like to a real client.
+
+It is the ground that the transport stands on: what neonize reports, word by word, and what not.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.processes import wait_until
+from tests.whatsapp.client import Client, ClientError
+from tests.whatsapp.conftest import NewClient, NewPhone
+from tests.whatsapp.double import Double, PhoneOf
+
+
+@pytest.mark.parametrize("code", [463, 479, 429])
+def test_a_refused_send_says_the_code_and_arrives_nowhere(
+    whatsapp: Double, sender: Client, phone: PhoneOf, code: int
+) -> None:
+    whatsapp.answer_sends_with(code)
+
+    with pytest.raises(ClientError, match=f"server returned error {code}"):
+        sender.call("send_text", to=phone.number, text="Hi")
+
+    assert phone.received() == []
+    assert [send.outcome for send in whatsapp.sends(phone.number)] == [str(code)]
+
+
+def test_a_send_waits_for_its_ack(whatsapp: Double, sender: Client, phone: PhoneOf) -> None:
+    whatsapp.withhold_acks()
+
+    call = sender.begin("send_text", to=phone.number, text="Hi")
+    wait_until(lambda: phone.texts() == ["Hi"])
+    assert not sender.is_done(call)
+
+    whatsapp.release_acks()
+    assert sender.result(call) == phone.received()[0].id
+
+
+def test_a_message_cut_off_after_it_arrived_comes_twice_and_is_shown_once(
+    whatsapp: Double, sender: Client, phone: PhoneOf
+) -> None:
+    seen = sender.mark()
+    whatsapp.cut_next_send("after it arrived")
+
+    sent = sender.call("send_text", to=phone.number, text="Hi")
+
+    sender.wait_for("Connected", after=seen)
+    assert [(m.id, m.text, m.copies) for m in phone.received()] == [(sent, "Hi", 2)]
+    assert [send.id for send in whatsapp.sends(phone.number)] == [sent, sent]
+
+
+def test_a_message_cut_off_before_it_arrived_comes_once(
+    whatsapp: Double, sender: Client, phone: PhoneOf
+) -> None:
+    seen = sender.mark()
+    whatsapp.cut_next_send("before it arrives")
+
+    sent = sender.call("send_text", to=phone.number, text="Hi")
+
+    sender.wait_for("Connected", after=seen)
+    assert [(m.id, m.copies) for m in phone.received()] == [(sent, 1)]
+    assert [send.outcome for send in whatsapp.sends(phone.number)] == ["lost", "accepted"]
+
+
+def test_a_client_that_is_cut_off_comes_again_by_itself(
+    whatsapp: Double, sender: Client, sender_phone: PhoneOf, phone: PhoneOf
+) -> None:
+    logins, seen = whatsapp.logins(sender_phone.number), sender.mark()
+
+    whatsapp.cut(sender_phone.number)
+
+    sender.wait_for("Disconnected", after=seen)
+    sender.wait_for("Connected", after=seen)
+    assert whatsapp.logins(sender_phone.number) == logins + 1
+    sender.call("send_text", to=phone.number, text="Still here")
+    assert phone.texts() == ["Still here"]
+
+
+def test_a_client_comes_back_after_whatsapp_was_away(
+    whatsapp: Double, sender: Client, sender_phone: PhoneOf
+) -> None:
+    seen = sender.mark()
+    whatsapp.go_away()
+    sender.wait_for("Disconnected", after=seen)
+    assert whatsapp.online(sender_phone.number) == 0
+
+    whatsapp.come_back()
+
+    sender.wait_for("Connected", after=seen)
+
+
+def test_a_client_tries_again_while_whatsapp_is_not_well(
+    whatsapp: Double, sender: Client, sender_phone: PhoneOf
+) -> None:
+    logins, seen = whatsapp.logins(sender_phone.number), sender.mark()
+    whatsapp.refuse_logins(503, sender_phone.number)
+    whatsapp.cut(sender_phone.number)
+    wait_until(lambda: whatsapp.logins(sender_phone.number) > logins)
+    assert whatsapp.online(sender_phone.number) == 0
+
+    whatsapp.behave()
+
+    sender.wait_for("Connected", after=seen)
+
+
+def test_a_file_that_cannot_be_uploaded_is_not_sent(
+    whatsapp: Double, sender: Client, phone: PhoneOf
+) -> None:
+    whatsapp.refuse_media(503)
+
+    with pytest.raises(ClientError, match="503"):
+        sender.call("send_document", to=phone.number, content=b"%PDF-1.4 it", name="a.pdf")
+
+    assert whatsapp.sends(phone.number) == []
+
+
+def test_a_client_unlinked_on_the_phone_is_logged_out(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf
+) -> None:
+    client = start_client().link(phone)
+
+    whatsapp.log_out(phone.number)
+
+    assert client.wait_for("LoggedOut")["OnConnect"] is False
+    wait_until(lambda: whatsapp.online(phone.number) == 0)
+
+
+@pytest.mark.parametrize("reason", [401, 403, 406])
+def test_a_client_refused_for_good_is_logged_out(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf, reason: int
+) -> None:
+    client = start_client().link(phone)
+
+    whatsapp.refuse_logins(reason, phone.number)
+    whatsapp.cut(phone.number)
+
+    assert client.wait_for("LoggedOut")["OnConnect"] is True
+
+
+def test_a_client_banned_for_a_while_is_told_for_how_long(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf
+) -> None:
+    client = start_client().link(phone)
+
+    whatsapp.ban(phone.number, code=101, seconds=3600)
+    whatsapp.cut(phone.number)
+
+    assert client.wait_for("TemporaryBan")["Expire"] == "3600"
+
+
+def test_a_client_that_is_too_old_is_told_so(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf
+) -> None:
+    client = start_client().link(phone)
+
+    whatsapp.refuse_logins(405)
+    whatsapp.cut(phone.number)
+
+    client.wait_for("ClientOutdated")
+
+
+@pytest.mark.parametrize("reason", [400, 409])
+def test_a_client_refused_for_another_reason_is_told_which(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf, reason: int
+) -> None:
+    client = start_client().link(phone)
+
+    whatsapp.refuse_logins(reason, phone.number)
+    whatsapp.cut(phone.number)
+
+    client.wait_for("ConnectFailure")
+    assert not client.has_ended()
+
+
+@pytest.mark.parametrize(
+    ("reason", "more", "field"),
+    [
+        (418, {}, "ConnectFailure.Reason"),
+        (402, {"code": 199, "expire": 3600}, "TemporaryBan.Code"),
+    ],
+)
+def test_a_refusal_that_neonize_has_no_name_for_ends_the_client(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf,
+    reason: int, more: dict[str, int], field: str,
+) -> None:  # fmt: skip
+    client = start_client().link(phone)
+
+    whatsapp.refuse_logins(reason, phone.number, **more)
+    whatsapp.cut(phone.number)
+
+    with pytest.raises(ClientError, match=f"required field neonize.{field} not set"):
+        client.end()
+
+
+def test_a_receipt_that_neonize_has_no_name_for_leaves_a_client_that_sends_and_hears_nothing(
+    whatsapp: Double, start_client: NewClient, new_phone: NewPhone
+) -> None:
+    owner, friend = new_phone(), new_phone()
+    client = start_client().link(owner)
+    sent = client.call("send_text", to=friend.number, text="Hi")
+    client.wait_for_receipt(sent, "DELIVERED")
+
+    friend.confirm(sent, "view")
+
+    with pytest.raises(ClientError, match=r"required field neonize.Receipt.Type not set"):
+        client.end()
+    seen = client.mark()
+    client.call("send_text", to=friend.number, text="Are you there?")
+    assert friend.texts() == ["Hi", "Are you there?"]
+    assert client.names()[seen:] == []
+
+
+def test_the_same_client_connected_elsewhere_replaces_this_one(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf, tmp_path: Path
+) -> None:
+    client = start_client("one.db").link(phone)
+    shutil.copy(tmp_path / "one.db", tmp_path / "two.db")
+
+    other = start_client("two.db")
+    other.connect()
+
+    other.wait_for("Connected")
+    client.wait_for("StreamReplaced")
+    assert whatsapp.online(phone.number) == 1
+    assert whatsapp.logins(phone.number) == 2  # the first did not come again
+
+
+def test_a_client_that_was_replaced_does_not_come_again(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf
+) -> None:
+    client = start_client().link(phone)
+
+    whatsapp.replace(phone.number)
+
+    client.wait_for("StreamReplaced")
+    wait_until(lambda: whatsapp.online(phone.number) == 0)
+    assert not client.has_ended()
+    with pytest.raises(ClientError, match="websocket"):
+        client.call("send_text", to=phone.number, text="Hi")
