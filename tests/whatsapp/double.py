@@ -170,7 +170,7 @@ class Double:
         return int(self.ask("online", number=number))
 
     def complaints(self) -> list[str]:
-        """Returns what the double itself stumbled over: a test that ends with one has failed."""
+        """Returns what the double itself stumbled over since this was last asked."""
         return list(self.ask("complaints"))
 
     def ask(self, verb: str, **arguments: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.processes import wait_until
+from tests.processes import ROOT, wait_until
 from tests.whatsapp.client import Client, ClientError
 from tests.whatsapp.conftest import NewClient, NewPhone
 from tests.whatsapp.double import Double, DoubleError, PhoneOf
@@ -67,6 +70,14 @@ def test_a_client_that_does_not_trust_the_double_gives_up(
 
     with pytest.raises(ClientError, match="cert"):
         client.end()
+
+
+def test_the_root_key_is_replaced_once_or_not_at_all() -> None:
+    twice = "from tests.whatsapp import memory; memory.trust(bytes(32)); memory.trust(bytes(32))"
+
+    process = subprocess.run([sys.executable, "-c", twice], cwd=ROOT, capture_output=True)
+
+    assert b"LookupError: the root key is 0 times in this build of neonize" in process.stderr
 
 
 def test_a_message_reaches_whom_it_is_for_once(

@@ -125,20 +125,22 @@ def test_a_client_unlinked_on_the_phone_is_logged_out(
 
     whatsapp.log_out(phone.number)
 
-    assert client.wait_for("LoggedOut")["OnConnect"] is False
+    assert client.wait_for("LoggedOut") == {"OnConnect": False, "Reason": "LOGGED_OUT"}
     wait_until(lambda: whatsapp.online(phone.number) == 0)
 
 
-@pytest.mark.parametrize("reason", [401, 403, 406])
+@pytest.mark.parametrize(
+    ("reason", "name"), [(401, "LOGGED_OUT"), (403, "MAIN_DEVICE_GONE"), (406, "UNKNOWN_LOGOUT")]
+)
 def test_a_client_refused_for_good_is_logged_out(
-    whatsapp: Double, start_client: NewClient, phone: PhoneOf, reason: int
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf, reason: int, name: str
 ) -> None:
     client = start_client().link(phone)
 
     whatsapp.refuse_logins(reason, phone.number)
     whatsapp.cut(phone.number)
 
-    assert client.wait_for("LoggedOut")["OnConnect"] is True
+    assert client.wait_for("LoggedOut") == {"OnConnect": True, "Reason": name}
 
 
 def test_a_client_banned_for_a_while_is_told_for_how_long(
@@ -149,7 +151,8 @@ def test_a_client_banned_for_a_while_is_told_for_how_long(
     whatsapp.ban(phone.number, code=101, seconds=3600)
     whatsapp.cut(phone.number)
 
-    assert client.wait_for("TemporaryBan")["Expire"] == "3600"
+    ban = client.wait_for("TemporaryBan")
+    assert ban == {"Code": "SEND_TO_TOO_MANY_PEOPLE", "Expire": "3600"}
 
 
 def test_a_client_that_is_too_old_is_told_so(
@@ -163,16 +166,16 @@ def test_a_client_that_is_too_old_is_told_so(
     client.wait_for("ClientOutdated")
 
 
-@pytest.mark.parametrize("reason", [400, 409])
+@pytest.mark.parametrize(("reason", "name"), [(400, "GENERIC"), (409, "BAD_USER_AGENT")])
 def test_a_client_refused_for_another_reason_is_told_which(
-    whatsapp: Double, start_client: NewClient, phone: PhoneOf, reason: int
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf, reason: int, name: str
 ) -> None:
     client = start_client().link(phone)
 
     whatsapp.refuse_logins(reason, phone.number)
     whatsapp.cut(phone.number)
 
-    client.wait_for("ConnectFailure")
+    assert client.wait_for("ConnectFailure")["Reason"] == name
     assert not client.has_ended()
 
 

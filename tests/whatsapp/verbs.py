@@ -151,7 +151,9 @@ class Verbs:
         return len(list(self._world.connections_of(number)))
 
     async def complaints(self) -> list[str]:
-        return self._world.complaints + [f"asked for {host}" for host in self._proxy.refused]
+        complaints = self._world.complaints + [f"asked for {host}" for host in self._proxy.refused]
+        self._world.complaints, self._proxy.refused = [], []
+        return complaints
 
     def _account(self, number: str) -> Account:
         account = self._world.directory.of_number(number)
