@@ -93,6 +93,25 @@ def test_a_client_comes_back_after_whatsapp_was_away(
     sender.wait_for("Connected", after=seen)
 
 
+def test_a_send_says_whether_it_may_have_left_when_whatsapp_goes_away(
+    whatsapp: Double, sender: Client, phone: PhoneOf
+) -> None:
+    seen = sender.mark()
+    whatsapp.withhold_acks()
+    call = sender.begin("send_text", to=phone.number, text="Hi")
+    wait_until(lambda: phone.texts() == ["Hi"])
+
+    whatsapp.go_away()
+
+    with pytest.raises(ClientError, match="disconnected before message send returned response"):
+        sender.result(call)
+    with pytest.raises(ClientError, match="websocket not connected"):
+        sender.call("send_text", to=phone.number, text="Are you there?")
+    whatsapp.come_back()
+    sender.wait_for("Connected", after=seen)
+    assert phone.texts() == ["Hi"]
+
+
 def test_a_client_tries_again_while_whatsapp_is_not_well(
     whatsapp: Double, sender: Client, sender_phone: PhoneOf
 ) -> None:
