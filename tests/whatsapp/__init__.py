@@ -16,11 +16,11 @@ How a client gets here instead of to WhatsApp, with nothing in it changed on dis
   refuses every other (and a test that asked for one fails).
 - TLS: Go heeds SSL_CERT_FILE; certificates.py makes an authority for each double.
 - The protocol within (noise.py) has a certificate of its own, whose root key is a constant in the
-  library. memory.py puts the double's key over it, in the memory of the client's process.
+  library. memory.py puts the double's key over it, in the memory of the client's process;
+  site/sitecustomize.py has that done as soon as neonize is imported.
 
-So a process that is to talk to the double is started with `Double.environment`, and calls
-`memory.trust()` before its first client connects. Go reads the environment that a process begins
-with: setting os.environ later does nothing.
+So any process that is started with `Double.environment` talks to the double, our own commands too.
+Go reads the environment that a process begins with: setting os.environ later does nothing.
 
 What happens then, from the wire upwards:
 

@@ -21,8 +21,6 @@ from neonize.client import NewClient
 from neonize.utils.enum import ReceiptType
 from neonize.utils.jid import build_jid
 
-from tests.whatsapp import memory
-
 # The library opens "file:NAME?_foreign_keys=on". Nobody cuts the power in a test, and hundreds of
 # keys are made while a client is linked, each a transaction.
 FAST = "?_foreign_keys=on&_journal_mode=MEMORY&_synchronous=OFF&_ignored="
@@ -122,5 +120,4 @@ class Host:
 
 
 if __name__ == "__main__":
-    memory.trust()
     Host(Path(sys.argv[1]), Connection(int(sys.argv[2]))).serve()

@@ -4,7 +4,7 @@ It needs none of what the double itself needs, and works from any process:
 
     with Double.start(folder) as whatsapp:
         ali = whatsapp.register("60111111111")
-        subprocess.Popen(…, env=os.environ | whatsapp.environment)
+        subprocess.Popen(…, env=os.environ | whatsapp.environment)  # uses neonize, as it is
         whatsapp.answer_sends_with(463)
         assert ali.received() == []
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -59,11 +60,13 @@ class Double:
         self._control: int = address["control"]
         # For whoever is to take the double for WhatsApp: to be set before that process starts,
         # because Go reads the environment that a process began with.
+        site = str(Path(__file__).with_name("site"))  # puts the key in place
         self.environment = {
+            "PYTHONPATH": os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH")])),
             "SSL_CERT_FILE": address["authority"],
             "HTTPS_PROXY": f"http://127.0.0.1:{address['proxy']}",
             "NEONIZE_BOT_TAG": "off",
-            "WHATSAPP_DOUBLE_ROOT_KEY": address["root_key"],  # memory.trust() puts it in place
+            "WHATSAPP_DOUBLE_ROOT_KEY": address["root_key"],
         }
 
     @classmethod

@@ -42,12 +42,9 @@ def regions() -> Iterator[Region]:
             yield Region(start, end, "w" in permissions)
 
 
-def trust(key: bytes | None = None) -> None:
-    """Makes every client of this process take the double for WhatsApp.
-
-    Without a key, the one that the double has put into the environment.
-    """
-    key = key or bytes.fromhex(os.environ[ROOT_KEY_VARIABLE])
+def trust() -> None:
+    """Makes every client of this process take the double for WhatsApp."""
+    key = bytes.fromhex(os.environ[ROOT_KEY_VARIABLE])
     hits = [
         region.start + place
         for region in regions()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -72,12 +73,16 @@ def test_a_client_that_does_not_trust_the_double_gives_up(
         client.end()
 
 
-def test_the_root_key_is_replaced_once_or_not_at_all() -> None:
-    twice = "from tests.whatsapp import memory; memory.trust(bytes(32)); memory.trust(bytes(32))"
+def test_the_root_key_is_replaced_once_or_not_at_all(whatsapp: Double) -> None:
+    again = "import neonize; from tests.whatsapp import memory; print('once'); memory.trust()"
 
-    process = subprocess.run([sys.executable, "-c", twice], cwd=ROOT, capture_output=True)
+    process = subprocess.run(
+        [sys.executable, "-c", again],
+        cwd=ROOT, env=os.environ | whatsapp.environment, capture_output=True, text=True,
+    )  # fmt: skip
 
-    assert b"LookupError: the root key is 0 times in this build of neonize" in process.stderr
+    assert process.stdout == "once\n"
+    assert "LookupError: the root key is 0 times in this build of neonize" in process.stderr
 
 
 def test_a_message_reaches_whom_it_is_for_once(
@@ -97,12 +102,17 @@ def test_a_message_reaches_whom_it_is_for_once(
     assert [send.outcome for send in whatsapp.sends(ali.number)] == ["accepted", "accepted"]
 
 
-def test_a_message_does_not_say_that_a_bot_wrote_it(
-    whatsapp: Double, sender: Client, phone: PhoneOf
+def test_a_message_says_that_a_bot_wrote_it_unless_neonize_is_told_not_to(
+    whatsapp: Double, sender: Client, start_client: NewClient, new_phone: NewPhone
 ) -> None:
-    sender.call("send_text", to=phone.number, text="Hi")
+    told = new_phone()
+    sender.call("send_text", to=told.number, text="Hi")
+    assert "bot" not in whatsapp.sends(told.number)[0].tags
 
-    assert "bot" not in whatsapp.sends(phone.number)[0].tags
+    untold = new_phone()
+    talkative = start_client(NEONIZE_BOT_TAG="on").link(new_phone())
+    talkative.call("send_text", to=untold.number, text="Hi")
+    assert "bot" in whatsapp.sends(untold.number)[0].tags
 
 
 def test_another_client_of_the_recipient_reads_it_too(
