@@ -56,9 +56,9 @@ class Connection:
             return False
         return True
 
-    async def ask(self, content: Node) -> None:
+    async def ask(self, content: Node) -> bool:
         number = f"double-{next(_numbers)}"
-        await self.send(
+        return await self.send(
             Node("iq", {"from": SERVER, "type": "set", "id": number, "t": now()}, [content])
         )
 

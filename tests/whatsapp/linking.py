@@ -107,10 +107,12 @@ async def _take_in(
     link.account, link.device = account, account.next_client()
     certificate = certify_client(account.phone.identity, identity, secret, link.device)
     names = {"jid": account.jid(link.device), "lid": account.lid_jid(link.device)}
-    await connection.ask(
+    is_there = await connection.ask(
         Node("pair-success", {}, [
             Node("device-identity", {}, certificate),
             Node("device", dict(names)),
             Node("platform", {"name": "android"}),
         ])
     )  # fmt: skip
+    if not is_there:
+        raise LookupError("the client that shows this code has gone")

@@ -62,6 +62,20 @@ def test_a_code_typed_wrongly_links_nobody(
     assert whatsapp.logins(phone.number) == 0
 
 
+def test_the_code_of_a_client_that_has_gone_links_nobody(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf
+) -> None:
+    client = start_client()
+    client.connect()
+    code = client.wait_for("QR")["text"]
+    client.process.kill()
+    client.process.wait()
+
+    wait_until(lambda: is_refused(phone, code))
+
+    assert whatsapp.logins(phone.number) == 0
+
+
 def test_a_client_that_does_not_trust_the_double_gives_up(
     whatsapp: Double, start_client: NewClient
 ) -> None:
@@ -218,3 +232,12 @@ def test_a_client_started_again_needs_no_code_and_gets_what_it_missed(
 
     again.wait_for("Connected")
     again.wait_for_receipt(sent, "DELIVERED")
+
+
+def is_refused(phone: PhoneOf, code: str) -> bool:
+    """Whether a scan fails: the double may not have noticed yet that somebody has gone."""
+    try:
+        phone.scan(code)
+    except DoubleError:
+        return True
+    return False
