@@ -28,7 +28,7 @@ LOOK_AROUND_SECONDS = 2.0
 REFRESH_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 60.0
 ASKED_AT_ONCE = 500
-LATE_SECONDS = 0.05  # between hand-over and send: less is not worth a statement
+LATE_SECONDS = 0.04  # from hand-over to send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
 
