@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from leads.import_results import Options, Report
@@ -105,6 +107,30 @@ def test_leads_that_are_here_already_get_the_consent_of_their_own_rows() -> None
     assert done.without_consent == 1
     (remark,) = done.remarks
     assert "on record, which stays" in remark
+
+
+def test_a_place_of_its_own_for_each_lead_takes_no_more_statements() -> None:
+    def statements(place: str) -> int:
+        Lead.objects.all().delete()
+        phones = [f"6012{n:07}" for n in range(3_000_000, 3_000_300)]
+        for n, phone in enumerate(phones[:200]):
+            # Of 100 nothing is on record, of 100 consent, and 100 are new. Some have opted out.
+            LeadFactory(
+                phone=phone,
+                without_consent=n < 100,
+                opted_out=n % 10 == 0,
+                consent_source="old",
+            )
+        rows = "".join(f"{phone},{place.format(n)}\n" for n, phone in enumerate(phones))
+        with CaptureQueriesContext(connection) as queries:
+            report(f"Phone,Consent source\n{rows}")
+        for n, lead in enumerate(Lead.objects.order_by("phone")):
+            assert lead.consented_at
+            assert lead.consent_source == ("old" if 100 <= n < 200 else place.format(n))
+            assert bool(lead.opted_out_at) == (n < 200 and n % 10 == 0)
+        return len(queries)
+
+    assert statements("form of 1 May row {}") == statements("form") <= 30
 
 
 def test_an_opt_out_survives_a_yes() -> None:
