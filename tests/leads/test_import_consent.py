@@ -16,14 +16,18 @@ from django.urls import reverse
 from leads.import_results import Options, Report
 from leads.importing import LeadImport
 from leads.models import Lead
-from leads.spreadsheets import read_layout
+from leads.spreadsheets import UnreadableFile, read_layout
 from tests.factories import LeadFactory
 
 pytestmark = pytest.mark.django_db
 
 
+def lead_import(text: str, **options: Any) -> LeadImport:
+    return LeadImport(io.BytesIO(text.encode()), Options(**{"region": "MY", **options}))
+
+
 def report(text: str, **options: Any) -> Report:
-    return LeadImport(io.BytesIO(text.encode()), Options(**{"region": "MY", **options})).run()
+    return lead_import(text, **options).run()
 
 
 def consent_of(cell: str, heading: str = "Consent", **options: Any) -> str | None:
@@ -54,7 +58,11 @@ def test_yes_is_kept_with_where_the_operator_says_that_was() -> None:
     assert consent_of("yes", consent="October fair") == "October fair"
 
 
-@pytest.mark.parametrize("cell", ["no", "N", "false", "0", "tidak", "-", "n/a", "?", "Opted out"])
+@pytest.mark.parametrize(
+    "cell",
+    ["no", "N", "false", "0", "tidak", "-", "n/a", "?", "Opted out", "No.", "NO!", "no consent",
+     "not given", "NULL", "Belum setuju"],
+)  # fmt: skip
 def test_no_is_no_consent_whatever_is_said_of_the_whole_list(cell: str) -> None:
     assert consent_of(cell, consent="October fair") is None
 
@@ -74,9 +82,23 @@ def test_an_empty_cell_leaves_it_to_what_is_said_of_the_whole_list() -> None:
     assert consent_of("", consent="October fair") == "October fair"
 
 
-@pytest.mark.parametrize("nowhere", ["none", "-", "unknown"])
-def test_no_place_where_they_agreed_is_no_consent(nowhere: str) -> None:
-    assert consent_of(nowhere, "Consent source", consent="October fair") is None
+@pytest.mark.parametrize(
+    "nowhere",
+    ["none", "-", "unknown", "NULL", r"\N", "#N/A", "#REF!", "nan", "nil", "—", "x", "No.", "n/a",
+     "no consent", "NOT_GIVEN", "(not asked)", "consent not given", "Refused at the door",
+     "tiada persetujuan", "Tidak", "tak pasti", "belum", "2024-05-01", "\u200bno"],
+)  # fmt: skip
+def test_no_place_where_they_agreed_is_no_consent_and_is_named(nowhere: str) -> None:
+    done = report(f"Phone,Consent source\n0123456789,{nowhere}\n", consent="October fair")
+    assert Lead.objects.get().consented_at is None
+    assert (done.without_consent, done.denied, done.unsaid) == (1, 1, 0)
+    (remark,) = done.remarks
+    assert f"“{nowhere}” under Consent source is no place" in remark
+
+
+@pytest.mark.parametrize("place", ["Notary fair", "Nobel's", "Takaful form", "web form", "官网"])
+def test_a_place_that_only_looks_like_no_is_a_place(place: str) -> None:
+    assert consent_of(place, "Consent source") == place
 
 
 def test_no_goes_before_a_place_and_a_place_before_the_whole_list() -> None:
@@ -90,6 +112,99 @@ def test_no_goes_before_a_place_and_a_place_before_the_whole_list() -> None:
     )
     leads = Lead.objects.order_by("phone").values_list("consent_source", flat=True)
     assert list(leads) == ["", "web form", "web form", "October fair"]
+
+
+def test_a_yes_does_not_outweigh_a_no_beside_it() -> None:
+    done = report("Phone,Consent,Consent source\n0123456789,yes,not given\n", consent="fair")
+    assert Lead.objects.get().consented_at is None
+    assert done.denied == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "source"),
+    [("yes,no", None), ("no,yes", None), (",no", None), ("yes,pending", None),
+     ("yes,", "Consent: yes"), (",yes", "WhatsApp opt-in: yes"), ("yes,yes", "Consent: yes")],
+)  # fmt: skip
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_several_columns_of_consent_one_no_is_enough(
+    cells: str, source: str | None, swapped: bool
+) -> None:
+    headings = "Consent,WhatsApp opt-in"
+    if swapped:
+        headings, cells = (",".join(text.split(",")[::-1]) for text in (headings, cells))
+    done = report(f"Phone,{headings}\n0123456789,{cells}\n", consent="" if source else "fair")
+    lead = Lead.objects.get()
+    assert (lead.consent_source if lead.consented_at else None) == source
+    assert sorted(done.consent_headings) == ["Consent", "WhatsApp opt-in"]
+    assert done.unused_headings == []
+
+
+def test_of_several_columns_of_where_they_agreed_the_first_that_says_it_counts() -> None:
+    report(
+        "Phone,Consent source,Opt-in source\n"
+        "0123456781,NULL,web form\n0123456782,fair,web form\n0123456783,fair,no consent\n"
+    )
+    leads = Lead.objects.order_by("phone").values_list("consent_source", flat=True)
+    assert list(leads) == ["web form", "fair", ""]
+
+
+# The same number in several rows
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_no_in_a_later_row_withholds_what_an_earlier_one_says(
+    dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leads.importing.BATCH_ROWS", 2)
+    text = "Phone,Consent\n0123456789,yes\n0123456781,yes\n0123456782,yes\n+60 12-345 6789,no\n"
+    used, *others, denying = lead_import(text, consent="fair", dry_run=dry_run).results()
+    assert used.outcome == "created"
+    assert used.denied
+    assert "Another row of the same number says no" in used.remarks[0]
+    assert not any(result.denied for result in others)
+    assert denying.reason == (
+        "Same number as row 2, which was used. "
+        "Row 5 says no to consent: that counts for all of them."
+    )
+    assert Lead.objects.count() == (0 if dry_run else 3)
+    assert Lead.objects.filter(consented_at__isnull=False).count() == (0 if dry_run else 2)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ",0123456789,no\n,0123456789,yes\n",
+        ",0123456789,\n,0123456789,no\n",
+        ",0123456789,yes\n,0123456789,pending\n",
+        ",0123456789,yes\n" + "x" * 151 + ",0123456789,no\n",
+        ",0123456789,yes\n,0123456789,no,stray\n",
+    ],
+)
+def test_a_no_counts_in_whichever_row_it_stands_also_one_that_is_not_used(rows: str) -> None:
+    done = report(f"Name,Phone,Consent\n{rows}", consent="fair")
+    assert Lead.objects.get().consented_at is None
+    assert (done.without_consent, done.denied) == (1, 1)
+
+
+def test_a_no_in_a_later_row_leaves_consent_on_record_and_says_so() -> None:
+    LeadFactory(phone="60123456789", consent_source="sign-up form")
+    done = report("Phone,Consent\n0123456789,yes\n0123456789,no\n")
+    lead = Lead.objects.get()
+    assert lead.consented_at
+    assert lead.consent_source == "sign-up form"
+    assert done.denied == 0
+    assert any("on record, which stays" in remark for remark in done.remarks)
+
+
+def test_a_list_of_consent_that_breaks_off_is_not_begun() -> None:
+    rows = "".join(f"01{n:08},yes\n" for n in range(20_000_000, 20_001_500))
+    broken = lead_import(f"Phone,Consent\n{rows}{'x' * 140_000}")
+    with pytest.raises(UnreadableFile, match="after row 1501"):
+        broken.run()
+    assert not Lead.objects.exists()
+
+
+# Leads that are here already
 
 
 def test_leads_that_are_here_already_get_the_consent_of_their_own_rows() -> None:
