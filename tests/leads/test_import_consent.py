@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -271,7 +272,7 @@ def test_the_source_of_a_lead_is_not_where_it_agreed() -> None:
     assert layout.columns == {"phone": 0, "source": 1, "consent_source": 2}
 
 
-# The pages
+# The pages and the command
 
 
 @pytest.fixture(autouse=True)
@@ -289,11 +290,15 @@ def test_the_pages_name_what_is_read_for_consent_and_what_is_ignored(
     assert "Consent is read, row by row, from: <b>Opted in</b>" in page
     assert "These columns are not known, and are ignored: <b>Birthday, Shoe size</b>" in page
     assert "1 of these leads has no consent on record." in page
+    assert "For 1 of them the list itself says no" in page
+    assert "say where" not in page
 
     operator_client.post(reverse("leads:import"))
 
     page = operator_client.get(reverse("leads:review")).content.decode()
     assert "These columns are not known, and were ignored: <b>Birthday, Shoe size</b>" in page
+    assert "For 1 of them the list itself says no" in page
+    assert "say where" not in page
     assert Lead.objects.filter(consented_at__isnull=False).count() == 1
 
 
@@ -301,3 +306,28 @@ def test_the_form_names_the_columns_that_are_read(operator_client: Client) -> No
     page = operator_client.get(reverse("leads:upload")).content.decode()
     for words in ("Consent, Consent source", "Opted in", "any other column is ignored"):
         assert words in page
+
+
+def test_only_those_of_whom_nothing_is_said_are_asked_for(operator_client: Client) -> None:
+    rows = b"Phone,Consent\n0123456781,no\n0123456782,\n0123456783,\n"
+    operator_client.post(reverse("leads:upload"), {"file": SimpleUploadedFile("leads.csv", rows)})
+    page = operator_client.get(reverse("leads:review")).content.decode()
+    assert "3 of these leads have no consent on record." in page
+    assert "For 1 of them the list itself says no" in page
+    assert "The list does not say where 2 of them agreed." in page
+
+    operator_client.post(reverse("leads:import"))
+
+    page = operator_client.get(reverse("leads:review")).content.decode()
+    assert "For 1 of them the list itself says no" in page
+    assert "The list does not say where 2 of them agreed: upload it again" in page
+
+
+def test_the_command_counts_those_apart_who_said_no(tmp_path: Path) -> None:
+    path = tmp_path / "leads.csv"
+    path.write_text("Phone,Consent\n0123456781,no\n0123456782,\n")
+    out = io.StringIO()
+    call_command("import_leads", path, stdout=out, no_color=True)
+    assert "2 of these leads have no consent on record" in out.getvalue()
+    assert "1  of them: the list itself says no" in out.getvalue()
+    assert "1  of them: nobody said" in out.getvalue()
