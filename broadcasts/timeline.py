@@ -86,8 +86,7 @@ class Line:
     @classmethod
     def of(cls, device: Device, starts_at: datetime) -> Line:
         pace, slot = Pace.of(device), Slot.of(device)
-        track = Track(replace(pace, first_contact_limit=None), slot, starts_at)
-        line = cls(device, starts_at, track)
+        line = cls(device, starts_at, Track(pace, slot, starts_at))
         if pace.first_contact_limit is not None:
             slot = replace(slot, usage_day_count=slot.usage_first_count)
             line.first = Track(pace.of_first_contacts, slot, starts_at)

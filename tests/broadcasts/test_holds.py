@@ -48,6 +48,16 @@ def test_a_first_contact_says_that_it_waits_for_the_cap_on_new_people() -> None:
     assert waits(message) == f"Sales 01 {NEW_PEOPLE} {TOMORROW}"
 
 
+def test_a_cap_on_new_people_as_high_as_the_cap_on_messages_is_not_taken_for_it() -> None:
+    device = device_with(
+        daily_limit=20, first_contact_limit=20, usage_day_count=20, usage_first_count=0
+    )
+
+    for hold in (held(device), held_to_new_people(device)):
+        assert hold
+        assert hold.why == "Sales 01 has sent its 20 messages of today."
+
+
 def test_a_message_to_somebody_known_does_not_wait_for_new_people() -> None:
     message = BroadcastMessageFactory(device=device_with(first_contact_limit=20))
 
