@@ -4,16 +4,15 @@ that says so beforehand, so the two agree."""
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
-from broadcasts.timeline import Line, lines_of
+from broadcasts.timeline import Line, Plan, Track, Turn, lines_of
 from devices.models import Device
 
 # Retries, drips that go first and the time a send takes add up: the later a message is expected,
@@ -26,33 +25,26 @@ class _Turns:
     """When the next messages of a line leave."""
 
     line: Line
-    times: Iterator[datetime]
-    next_at: datetime
-    first_times: Iterator[datetime] | None
-    next_first_at: datetime
+    all: Turn
+    first: Turn | None
     # Shared by all devices of the same pace.
     deadlines: dict[tuple[datetime, timedelta], datetime]
 
     @property
     def free_at(self) -> datetime:
         """When it can write to somebody whom no device knows yet."""
-        return max(self.next_at, self.next_first_at)
+        return max(self.all.next_at, self.first.next_at) if self.first else self.all.next_at
 
-    def take(self, *, first_contact: bool) -> datetime:
-        """Returns when the next message leaves, and puts it into the line."""
-        expected_at, self.next_at = self.next_at, next(self.times)
-        if first_contact and self.first_times:
-            expected_at = max(expected_at, self.next_first_at)
-            self.next_first_at = next(self.first_times)
-        return expected_at
+    def take(self, most: int, *, first_contact: bool) -> tuple[datetime, int]:
+        """Puts so many messages into the line, but none beyond a cap or an hour that ends.
 
-    def skip(self, count: int, *, first_contact: bool) -> None:
-        """Puts so many into the line. Quicker than to take them."""
-        if not count:
-            return
-        self.next_at = next(islice(self.times, count - 1, None))
-        if first_contact and self.first_times:
-            self.next_first_at = next(islice(self.first_times, count - 1, None))
+        Returns when the last of them leaves, and how many they are.
+        """
+        count = min(most, self.all.room)
+        if not first_contact or self.first is None:
+            return self.all.take(count), count
+        count = min(count, self.first.room)
+        return max(self.all.take(count), self.first.take(count)), count
 
 
 class Allocation:
@@ -73,40 +65,51 @@ class Allocation:
         before = BroadcastMessage.objects.open().filter(priority__lte=FIRST_CONTACT[priority])
         self._turns: dict[int, _Turns] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}
+        # Devices that are alike share what was worked out of one of them.
+        plans: dict[tuple[pacing.Pace, pacing.Slot, datetime, float], Plan] = {}
+
+        def turn(track: Track, gap_seconds: float) -> tuple[Track, Turn]:
+            key = track.pace, track.slot, track.moment, gap_seconds
+            plan = plans.get(key) or plans.setdefault(key, Plan(track, gap_seconds))
+            return plan.track, Turn(plan)
+
         for pk, line in lines_of(devices, starts_at, before).items():
             gap = line.gap(min_delay_seconds, max_delay_seconds)
-            times = line.all.plan(gap)
-            first_times = line.first.plan(gap) if line.first else None
-            self._turns[pk] = _Turns(
-                line, times, next(times),
-                first_times, next(first_times) if first_times else starts_at,
-                deadlines.setdefault(line.pace, {}),
-            )  # fmt: skip
+            of_pace, of_first = deadlines.setdefault(line.pace, {}), None
+            line.all, of_all = turn(line.all, gap)
+            if line.first:
+                line.first, of_first = turn(line.first, gap)
+            self._turns[pk] = _Turns(line, of_all, of_first, of_pace)
         self._free_first = [(turns.free_at, pk) for pk, turns in self._turns.items()]
         heapq.heapify(self._free_first)
 
     @property
     def caps_first_contacts(self) -> bool:
         """Whether it matters who has talked with which device."""
-        return any(turns.first_times for turns in self._turns.values())
+        return any(turns.first for turns in self._turns.values())
 
     def __bool__(self) -> bool:
         return bool(self._turns)
 
     def place(
-        self, preferred_device_id: int | None, *, knows: bool = False, count: int = 1
+        self, preferred_device_id: int | None, *, knows: bool = False
     ) -> tuple[Device, datetime]:
         """Returns the device for the next lead and when its message is expected to leave.
 
-        `knows`: whether the lead has talked with the preferred device, if that may send. A `count`
-        of leads that are alike go to the same device; the last of them leaves then.
+        `knows`: whether the lead has talked with the preferred device, if that may send.
         """
+        return self.place_alike(preferred_device_id, knows=knows, most=1)[:2]
+
+    def place_alike(
+        self, preferred_device_id: int | None, *, knows: bool, most: int
+    ) -> tuple[Device, datetime, int]:
+        """Returns the device for so many leads that are alike, when the last of them leaves, and
+        how many they are: fewer, where others may be free before this device has sent them all."""
         turns = self._turns.get(preferred_device_id or 0)
         first_contact = not (turns and knows)
         turns = turns or self._free_next()
-        if count > 1:
-            turns.skip(count - 1, first_contact=first_contact)
-        return turns.line.device, turns.take(first_contact=first_contact)
+        expected_at, count = turns.take(most, first_contact=first_contact)
+        return turns.line.device, expected_at, count
 
     def deadline(self, device: Device, expected_at: datetime, allowance: timedelta) -> datetime:
         """Returns `pacing.deadline`, remembered: a million messages share a few thousand."""

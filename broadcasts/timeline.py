@@ -4,7 +4,7 @@ at the mean of the pauses. Fan-out, start-over, forecast and the expected finish
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
@@ -134,18 +134,10 @@ class Track:
     moment: datetime  # when the last one leaves; at first, from when on one may
     holds: list[Hold] = field(default_factory=list)
 
-    def plan(self, gap_seconds: float) -> Iterator[datetime]:
-        """Yields when one message after the other leaves, with this pause between."""
-        step = timedelta(seconds=gap_seconds / self.pace.speed)
-        while True:
-            begin, count = self._stretch(gap_seconds)
-            for n in range(count):
-                yield begin + n * step
-
     def play(self, gap_seconds: float, count: int) -> datetime:
         """Returns when the last one leaves, after so many messages of `plan`."""
         while count > 0:
-            count -= self._stretch(gap_seconds, count)[1]
+            count -= self.stretch(gap_seconds, count)[1]
         return self.moment
 
     def held(self, upto: datetime) -> dict[Brake, timedelta]:
@@ -156,7 +148,7 @@ class Track:
                 held[hold.brake] += hold.until - hold.since
         return held
 
-    def _stretch(self, gap_seconds: float, most: int | None = None) -> tuple[datetime, int]:
+    def stretch(self, gap_seconds: float, most: int | None = None) -> tuple[datetime, int]:
         """Goes on to the end of the next messages that have nothing but the pause between them.
 
         Returns when the first of them leaves, and how many there are.
@@ -176,6 +168,48 @@ class Track:
             usage_day_count=slot.usage_day_count + count - 1,
         )
         return begin, count
+
+
+class Plan:
+    """When messages leave one after the other, with the same pause between.
+
+    Worked out as far as somebody asks, and once for all devices that are alike.
+    """
+
+    def __init__(self, track: Track, gap_seconds: float) -> None:
+        self.track = track
+        self.step = timedelta(seconds=gap_seconds / track.pace.speed)
+        self._gap_seconds = gap_seconds
+        self._stretches: list[tuple[datetime, int]] = []
+
+    def __getitem__(self, n: int) -> tuple[datetime, int]:
+        """Returns when the first message of this stretch leaves, and how many there are."""
+        while n >= len(self._stretches):
+            self._stretches.append(self.track.stretch(self._gap_seconds))
+        return self._stretches[n]
+
+
+class Turn:
+    """How far one device has come in a plan."""
+
+    __slots__ = ("_n", "_plan", "next_at", "room")
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._n = 0
+        # When the next one leaves, and how many do so with nothing but the pause between them.
+        self.next_at, self.room = plan[0]
+
+    def take(self, count: int = 1) -> datetime:
+        """Returns when the last of so many leaves: of `room` at most."""
+        at = self.next_at + (count - 1) * self._plan.step
+        self.room -= count
+        if self.room:
+            self.next_at = at + self._plan.step
+        else:
+            self._n += 1
+            self.next_at, self.room = self._plan[self._n]
+        return at
 
 
 def _room(pace: Pace, slot: Slot, moment: datetime, step: timedelta) -> int:

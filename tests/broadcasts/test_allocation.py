@@ -11,7 +11,7 @@ import pytest
 
 from broadcasts import allocation, pacing
 from broadcasts.models import BroadcastMessage
-from broadcasts.timeline import Track
+from broadcasts.timeline import Plan, Track, Turn
 from devices.models import Device
 from tests.broadcasts import one_by_one
 from tests.factories import BroadcastMessageFactory, DeviceFactory
@@ -62,7 +62,8 @@ def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) ->
     pace, slot, start, gap, count = some_case(seed)
 
     expected = list(islice(one_by_one.plan(pace, slot, start, gap), count))
-    assert list(islice(Track(pace, slot, start).plan(gap), count)) == expected
+    turn = Turn(Plan(Track(pace, slot, start), gap))
+    assert [turn.take() for _ in range(count)] == expected
     track = Track(pace, slot, start)
     track.play(gap, count)
     assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, count)
@@ -74,7 +75,8 @@ def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hou
     slot, start = pacing.Slot(), datetime(2026, 10, 3, 15, tzinfo=UTC)
 
     expected = list(islice(one_by_one.plan(pace, slot, start, 60), 60))
-    assert list(islice(Track(pace, slot, start).plan(60), 60)) == expected
+    turn = Turn(Plan(Track(pace, slot, start), 60))
+    assert [turn.take() for _ in range(60)] == expected
     assert expected[44] < datetime(2026, 10, 3, 15, 45, tzinfo=UTC) < expected[45]
 
 

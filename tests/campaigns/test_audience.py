@@ -166,6 +166,26 @@ def test_a_large_audience_is_placed_several_at_a_time_and_still_counts_every_cap
 
 
 @pytest.mark.parametrize(
+    "rules", [{"daily_limit": 2}, {"warmup_started_on": START.date()}], ids=str
+)
+def test_of_a_large_audience_too_a_slow_device_gets_no_more_than_it_can_send_in_time(
+    monkeypatch: pytest.MonkeyPatch, rules: dict[str, object]
+) -> None:
+    DeviceFactory(timezone="UTC", **rules)
+    DeviceFactory(timezone="UTC")
+    LeadFactory.create_batch(70)
+    one_by_one = forecast(Audience(), START)
+    monkeypatch.setattr("campaigns.forecast.PLACED_ALONE", 3)
+
+    plan = forecast(Audience(), START)
+
+    assert one_by_one.finish_at
+    assert plan.finish_at
+    assert plan.finish_at - one_by_one.finish_at < timedelta(minutes=10)
+    assert plan.finish_at.date() == START.date()
+
+
+@pytest.mark.parametrize(
     ("device", "says"),
     [
         ({}, "pauses between messages on 1 device."),
