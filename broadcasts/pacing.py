@@ -27,6 +27,7 @@ class Brake(StrEnum):
     """What makes a message leave later than at once."""
 
     QUEUE = "queue"  # what waits on its device already
+    BLOCK = "block"  # by WhatsApp, for a time
     PAUSES = "pauses"
     SENDING_HOURS = "sending hours"
     WARM_UP = "warm-up"

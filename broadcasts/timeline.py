@@ -47,25 +47,31 @@ def ends_of_campaigns(
     """Returns {campaign id: when the last of its messages leaves}, of these campaigns that are sent
     from these devices; of others nothing leaves.
 
-    One statement, for a look at each message that waits: for the scheduler, not for a page.
+    Without those that also wait for a device of which nobody can say when it sends: their end
+    cannot be told. One statement, for a look at each message that waits: for the scheduler, not
+    for a page.
     """
     groups = waiting(BroadcastMessage.objects.open().exclude(status="paused"))
     ends: dict[int, datetime] = {}
     for device in devices:
+        if device.may_send_at(starts_at) is None:
+            continue
         line = Line.of(device, starts_at)
-        for group in groups[device.pk]:
+        for group in groups.pop(device.pk, ()):
             if group.campaign_id is None:
                 line.play(group)
             elif group.campaign_id in campaigns:
                 at = line.play(group)
                 ends[group.campaign_id] = max(ends.get(group.campaign_id, at), at)
-    return ends
+    unknown = {group.campaign_id for left in groups.values() for group in left}
+    return {pk: at for pk, at in ends.items() if pk not in unknown}
 
 
 def waiting(messages: BroadcastMessageQuerySet) -> dict[int, list[Group]]:
-    """Returns {device id: these messages of it, in the order in which they are claimed}."""
+    """Returns {device id: these messages of it, in the order in which they are claimed}; under 0
+    those without a device."""
     fields = "device_id", "priority", "min_delay_seconds", "max_delay_seconds", "campaign_id"
-    groups = messages.filter(device__isnull=False).order_by().values_list(*fields)
+    groups = messages.order_by().values_list(*fields)
     groups = groups.annotate(Count("pk")).alias(first_at=Min("scheduled_at"))
     found: dict[int, list[Group]] = defaultdict(list)
     for device_id, *group in groups.order_by("priority", "first_at"):
@@ -80,16 +86,19 @@ class Line:
     device: Device
     starts_at: datetime
     all: Track
+    begins_at: datetime  # not blocked by then
     # Of the first contacts alone, where the device may write to so many new people a day.
     first: Track | None = None
 
     @classmethod
     def of(cls, device: Device, starts_at: datetime) -> Line:
         pace, slot = Pace.of(device), Slot.of(device)
-        line = cls(device, starts_at, Track(pace, slot, starts_at))
+        # One that is blocked without an end sends as soon as somebody ends that: now, maybe.
+        begins_at = device.may_send_at(starts_at) or starts_at
+        line = cls(device, starts_at, Track(pace, slot, begins_at), begins_at)
         if pace.first_contact_limit is not None:
             slot = replace(slot, usage_day_count=slot.usage_first_count)
-            line.first = Track(pace.of_first_contacts, slot, starts_at)
+            line.first = Track(pace.of_first_contacts, slot, begins_at)
         return line
 
     @property
@@ -112,7 +121,10 @@ class Line:
     def queue_up(self) -> None:
         """Says that all played so far belong to others, for whom those who come now wait."""
         for track in filter(None, (self.all, self.first)):
-            track.holds = [Hold(Brake.QUEUE, self.starts_at, track.moment)]
+            track.holds = [
+                Hold(Brake.BLOCK, self.starts_at, self.begins_at),
+                Hold(Brake.QUEUE, self.begins_at, track.moment),
+            ]
 
     def brake(self, ends_at: datetime) -> Brake:
         """Returns what most of the time goes to until `ends_at`, when the last of them leaves."""

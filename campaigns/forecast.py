@@ -29,6 +29,11 @@ WORDS = {
         "Most of the time goes to what waits on %(shown)s devices already.",
         "n",
     ),
+    Brake.BLOCK: ngettext_lazy(
+        "Most of the time goes by until WhatsApp lets %(shown)s device send again.",
+        "Most of the time goes by until WhatsApp lets %(shown)s devices send again.",
+        "n",
+    ),
     Brake.PAUSES: ngettext_lazy(
         "Most of the time goes to the pauses between messages on %(shown)s device.",
         "Most of the time goes to the pauses between messages on %(shown)s devices.",
