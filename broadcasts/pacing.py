@@ -84,6 +84,17 @@ class Pace:
             speed=device.speed,
         )
 
+    @classmethod
+    def if_known(cls, device: Device) -> Pace | None:
+        """None where this host does not know its time zone: its tzdata is older than who chose it.
+
+        Nothing can be said then of when the device sends; the others go on.
+        """
+        try:
+            return cls.of(device)
+        except (KeyError, ValueError, OSError):  # ZoneInfo's
+            return None
+
     @property
     def of_first_contacts(self) -> Pace:
         """The same rules as they hold for messages to new people alone."""

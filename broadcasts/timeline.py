@@ -31,8 +31,15 @@ class Group(NamedTuple):
 def lines_of(
     devices: Iterable[Device], starts_at: datetime, messages: BroadcastMessageQuerySet
 ) -> dict[int, Line]:
-    """Returns {device id: its line}, with those of these messages at its head that wait for it."""
-    lines = {device.pk: Line.of(device, starts_at) for device in devices}
+    """Returns {device id: its line}, with those of these messages at its head that wait for it.
+
+    Without devices of which this host cannot say when they send.
+    """
+    lines = {
+        device.pk: Line.of(device, starts_at, pace)
+        for device in devices
+        if (pace := Pace.if_known(device))
+    }
     before = waiting(messages.filter(device__in=sorted(lines)))
     for pk, line in lines.items():
         for group in before[pk]:
@@ -54,9 +61,10 @@ def ends_of_campaigns(
     groups = waiting(BroadcastMessage.objects.open().exclude(status="paused"))
     ends: dict[int, datetime] = {}
     for device in devices:
-        if device.may_send_at(starts_at) is None:
+        pace = Pace.if_known(device)
+        if device.may_send_at(starts_at) is None or pace is None:
             continue
-        line = Line.of(device, starts_at)
+        line = Line.of(device, starts_at, pace)
         for group in groups.pop(device.pk, ()):
             if group.campaign_id is None:
                 line.play(group)
@@ -91,8 +99,8 @@ class Line:
     first: Track | None = None
 
     @classmethod
-    def of(cls, device: Device, starts_at: datetime) -> Line:
-        pace, slot = Pace.of(device), Slot.of(device)
+    def of(cls, device: Device, starts_at: datetime, pace: Pace) -> Line:
+        slot = Slot.of(device)
         # One that is blocked without an end sends as soon as somebody ends that: now, maybe.
         begins_at = device.may_send_at(starts_at) or starts_at
         line = cls(device, starts_at, Track(pace, slot, begins_at), begins_at)

@@ -23,13 +23,18 @@ register = template.Library()
 
 @dataclass(frozen=True)
 class Held:
-    """Why a device does not send, and when it goes on: "tomorrow at 08:00"."""
+    """Why a device does not send, and when it goes on: "tomorrow at 08:00"; empty where this host
+    cannot say."""
 
     why: str
     when: str
 
     def __str__(self) -> str:
-        return f"{self.why} {_('It goes on %(when)s.') % {'when': self.when}}"
+        return (
+            f"{self.why} {_('It goes on %(when)s.') % {'when': self.when}}"
+            if self.when
+            else self.why
+        )
 
 
 @register.filter
@@ -74,12 +79,19 @@ def waits(message: BroadcastMessage) -> str:
 @register.filter
 def caps(device: Device) -> list[Use]:
     """Returns what was sent today, and how much of each other cap of the device is used."""
-    uses = use_of_caps(Pace.of(device), Slot.of(device), timezone.now())
+    pace = Pace.if_known(device)
+    if pace is None:
+        return []  # which day it is there, nobody knows
+    uses = use_of_caps(pace, Slot.of(device), timezone.now())
     return [use for use in uses if use.of == Brake.MESSAGES_A_DAY or use.limit is not None]
 
 
 def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
-    found = waits_for(Pace.of(device), Slot.of(device), at, first_contact=first_contact)
+    pace = Pace.if_known(device)
+    if pace is None:
+        text = _("%(device)s is in the time zone %(zone)s, which this host does not know.")
+        return Held(text % {"device": device, "zone": device.timezone}, "")
+    found = waits_for(pace, Slot.of(device), at, first_contact=first_contact)
     return Held(_why(device, found), _when(found.until)) if found else None
 
 
