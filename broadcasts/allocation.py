@@ -61,8 +61,16 @@ class Allocation:
         priority: BroadcastMessage.Priority,
         min_delay_seconds: int = 0,
         max_delay_seconds: int = 0,
+        now: datetime | None = None,
     ) -> None:
+        """`now`, where it is asked ahead of `starts_at`: what waits leaves from then on, as things
+        stand. What is held by a pause is passed over, as `ends_of_campaigns` does it: it leaves
+        when somebody resumes it, which nobody can foretell. Otherwise it is waited for as well: a
+        deadline has to hold also if they do.
+        """
         before = BroadcastMessage.objects.open().filter(priority__lte=FIRST_CONTACT[priority])
+        if now:
+            before = before.may_leave()
         self._turns: dict[int, _Turns] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}
         # Devices that are alike share what was worked out of one of them.
@@ -73,7 +81,7 @@ class Allocation:
             plan = plans.get(key) or plans.setdefault(key, Plan(track, gap_seconds))
             return plan.track, Turn(plan)
 
-        for pk, line in lines_of(devices, starts_at, before).items():
+        for pk, line in lines_of(devices, starts_at, before, now).items():
             gap = line.gap(min_delay_seconds, max_delay_seconds)
             of_pace, of_first = deadlines.setdefault(line.pace, {}), None
             line.all, of_all = turn(line.all, gap)

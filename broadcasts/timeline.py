@@ -29,14 +29,19 @@ class Group(NamedTuple):
 
 
 def lines_of(
-    devices: Iterable[Device], starts_at: datetime, messages: BroadcastMessageQuerySet
+    devices: Iterable[Device],
+    starts_at: datetime,
+    messages: BroadcastMessageQuerySet,
+    now: datetime | None = None,
 ) -> dict[int, Line]:
     """Returns {device id: its line}, with those of these messages at its head that wait for it.
 
-    Without devices of which this host cannot say when they send.
+    They leave from `now` on, if that is given: by `starts_at` they may have left. Without devices
+    of which this host cannot say when they send.
     """
+    now = min(now or starts_at, starts_at)
     lines = {
-        device.pk: Line.of(device, starts_at, pace)
+        device.pk: Line.of(device, now, pace)
         for device in devices
         if (pace := Pace.if_known(device))
     }
@@ -44,7 +49,7 @@ def lines_of(
     for pk, line in lines.items():
         for group in before[pk]:
             line.play(group)
-        line.queue_up()
+        line.queue_up(starts_at)
     return lines
 
 
@@ -126,12 +131,14 @@ class Line:
         """Returns the mean pause, where messages ask for one of so many seconds at least."""
         return sum(pacing.gap_bounds(self.all.pace, min_delay_seconds, max_delay_seconds)) / 2
 
-    def queue_up(self) -> None:
-        """Says that all played so far belong to others, for whom those who come now wait."""
+    def queue_up(self, starts_at: datetime) -> None:
+        """Says that all played so far belong to others, for whom those wait who come then."""
+        self.starts_at, self.begins_at = starts_at, max(self.begins_at, starts_at)
         for track in filter(None, (self.all, self.first)):
+            track.moment = max(track.moment, starts_at)
             track.holds = [
-                Hold(Brake.BLOCK, self.starts_at, self.begins_at),
-                Hold(Brake.QUEUE, self.begins_at, track.moment),
+                Hold(Brake.BLOCK, starts_at, self.begins_at),
+                Hold(Brake.QUEUE, self.begins_at, max(track.moment, self.begins_at)),
             ]
 
     def brake(self, ends_at: datetime) -> Brake:

@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Count
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext_lazy
 
@@ -102,7 +103,8 @@ def forecast(
 ) -> Forecast:
     """Plays the allocation through for this audience, from `starts_at` at each device's mean pace.
 
-    Counts in what already waits on the devices, their caps, warm-up and sending hours.
+    Counts in what already waits on the devices and leaves from now on, their caps, warm-up and
+    sending hours. What is paused is not counted in: it stands aside until somebody resumes it.
     """
     receivers = audience.leads.messageable().order_by()
     leads = _by_device(receivers)
@@ -115,6 +117,7 @@ def forecast(
         priority=BroadcastMessage.Priority.CAMPAIGN,
         min_delay_seconds=min_delay_seconds,
         max_delay_seconds=max_delay_seconds,
+        now=timezone.now(),
     )
     if not allocation:
         return NOBODY

@@ -9,7 +9,13 @@ from campaigns.audience import Audience
 from campaigns.forecast import forecast
 from devices.models import Device
 from leads.models import Lead, Niche, SkipReason
-from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceStepFactory,
+)
 
 pytestmark = pytest.mark.django_db
 START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -130,6 +136,36 @@ def test_what_already_waits_on_a_device_is_counted_in() -> None:
     plan = forecast(Audience(niches=niches("NEW")), START)
 
     assert plan.first_at == START + timedelta(seconds=30)
+
+
+def test_what_waits_now_has_left_by_a_later_start_and_what_has_not_is_waited_for() -> None:
+    now = timezone.now()
+    device = DeviceFactory(min_delay_seconds=600, max_delay_seconds=600, timezone="UTC")
+    BroadcastMessageFactory.create_batch(6, device=device)
+    LeadFactory(niches=["NEW"])
+    audience, later = Audience(niches=niches("NEW")), now + timedelta(days=3)
+
+    plan = forecast(audience, later)
+    assert (plan.first_at, plan.brake) == (later, "")
+
+    plan = forecast(audience, now + timedelta(minutes=15))
+    assert plan.first_at
+    assert timedelta(0) <= plan.first_at - (now + timedelta(hours=1)) < timedelta(minutes=1)
+    assert "what waits on 1 device already" in plan.brake
+
+
+def test_the_forecast_does_not_wait_for_what_is_paused() -> None:
+    device, start = DeviceFactory(), timezone.now() + timedelta(seconds=1)
+    campaign = CampaignFactory(sending=True, status="paused")
+    step = SequenceStepFactory(sequence__status="paused")
+    BroadcastMessageFactory.create_batch(3, device=device, campaign=campaign, status="paused")
+    BroadcastMessageFactory(device=device, campaign=campaign)  # not moved yet
+    BroadcastMessageFactory(
+        device=device, campaign=None, sequence=step.sequence, sequence_step=step
+    )
+    LeadFactory(niches=["NEW"])
+
+    assert forecast(Audience(niches=niches("NEW")), start).first_at == start
 
 
 def test_leads_go_to_the_device_that_is_free_first() -> None:
