@@ -28,13 +28,25 @@ class Held:
 
     why: str
     when: str
+    device: Device
+    until: datetime | None = None
 
     def __str__(self) -> str:
-        return (
-            f"{self.why} {_('It goes on %(when)s.') % {'when': self.when}}"
-            if self.when
-            else self.why
-        )
+        if not self.when:
+            return self.why
+        return f"{self.why} {_('%(device)s goes on %(when)s.') % self._values}"
+
+    def to(self, message: BroadcastMessage) -> str:
+        """Says it of a message that waits for it, which may be too late before that."""
+        expires_at: datetime | None = message.expires_at
+        if not (self.until and expires_at and self.until > expires_at):
+            return str(self)
+        text = _("%(device)s goes on %(when)s, but this message expires before that, %(expiry)s.")
+        return f"{self.why} {text % {**self._values, 'expiry': _when(expires_at)}}"
+
+    @property
+    def _values(self) -> dict[str, object]:
+        return {"device": self.device, "when": self.when}
 
 
 @register.filter
@@ -73,7 +85,8 @@ def waits(message: BroadcastMessage) -> str:
     # What is not due yet may be held by then, and not by what holds the device now.
     at = max(timezone.now(), message.scheduled_at)
     is_first = message.priority in BroadcastMessage.FIRST_CONTACTS
-    return str(_held(device, at, first_contact=is_first) or "")
+    hold = _held(device, at, first_contact=is_first)
+    return hold.to(message) if hold else ""
 
 
 @register.filter
@@ -90,9 +103,11 @@ def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
     pace = Pace.if_known(device)
     if pace is None:
         text = _("%(device)s is in the time zone %(zone)s, which this host does not know.")
-        return Held(text % {"device": device, "zone": device.timezone}, "")
+        return Held(text % {"device": device, "zone": device.timezone}, "", device)
     found = waits_for(pace, Slot.of(device), at, first_contact=first_contact)
-    return Held(_why(device, found), _when(found.until)) if found else None
+    if found is None:
+        return None
+    return Held(_why(device, found), _when(found.until), device, found.until)
 
 
 def _why(device: Device, found: Hold) -> str:
