@@ -185,5 +185,8 @@ def _brake(allocation: Allocation, share: DeviceShare) -> tuple[Brake, str]:
             return brake, intcomma(device.hourly_limit)
         case Brake.SENDING_HOURS:
             opens, closes = f"{device.sends_from:%H:%M}", f"{device.sends_until:%H:%M}"
-            return brake, _("%(opens)s to %(closes)s") % {"opens": opens, "closes": closes}
+            text = _("%(opens)s to %(closes)s")
+            if device.timezone != timezone.get_current_timezone_name():
+                text = _("%(opens)s to %(closes)s (%(zone)s)")
+            return brake, text % {"opens": opens, "closes": closes, "zone": device.timezone}
     return brake, ""

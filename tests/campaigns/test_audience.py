@@ -229,7 +229,7 @@ def test_of_a_large_audience_too_a_slow_device_gets_no_more_than_it_can_send_in_
         ({"daily_limit": 3, "first_contact_limit": 9}, "cap on messages: 3 a day on 1 device."),
         ({"hourly_limit": 2}, "cap on messages: 2 an hour on 1 device."),
         ({"min_delay_seconds": 5000, "max_delay_seconds": 5000, "daily_limit": 9}, "the pauses"),
-        ({"sends_from": time(1), "sends_until": time(2, 0, 10)}, "of 1 device: 01:00 to 02:00."),
+        ({"sends_from": time(1), "sends_until": time(2, 0, 10)}, "device: 01:00 to 02:00 (UTC)."),
         # What waits for the next day because of a cap waits for it through the night.
         ({"sends_from": time(1), "sends_until": time(3), "daily_limit": 5}, "messages: 5 a day"),
         ({"warmup_started_on": START.date(), "daily_limit": 30, "usage_day": START.date(),
@@ -275,6 +275,18 @@ def test_the_reason_is_that_of_the_last_to_finish_and_of_those_held_alike() -> N
     LeadFactory()
 
     assert "2 a day on 3 devices" in forecast(Audience(), START).brake
+
+
+def test_the_same_hours_in_another_zone_are_not_the_same() -> None:
+    hours = {"sends_from": time(8), "sends_until": time(8, 1)}
+    here, there = (DeviceFactory(**hours, timezone=zone) for zone in ("Asia/Kuala_Lumpur", "UTC"))
+    for device in (here, there):
+        LeadFactory.create_batch(20, device=device)
+
+    with timezone.override("Asia/Kuala_Lumpur"):
+        assert "of 1 device: 08:00 to 08:01." in forecast(Audience(), START).brake
+        Device.objects.update(timezone="Asia/Kuala_Lumpur")
+        assert "of 2 devices: 08:00 to 08:01." in forecast(Audience(), START).brake
 
 
 def test_who_leaves_at_once_waits_for_nothing() -> None:
