@@ -12,7 +12,7 @@ from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
-from broadcasts.timeline import Line, Plan, Track, Turn, lines_of
+from broadcasts.timeline import Line, Turns, lines_of
 from devices.models import Device
 
 # Retries, drips that go first and the time a send takes add up: the later a message is expected,
@@ -21,12 +21,12 @@ DRIFT = 0.5
 
 
 @dataclass(slots=True)
-class _Turns:
+class _Queue:
     """When the next messages of a line leave."""
 
     line: Line
-    all: Turn
-    first: Turn | None
+    all: Turns
+    first: Turns | None
     # Shared by all devices of the same pace.
     deadlines: dict[tuple[datetime, timedelta], datetime]
 
@@ -71,33 +71,26 @@ class Allocation:
         before = BroadcastMessage.objects.open().filter(priority__lte=FIRST_CONTACT[priority])
         if now:
             before = before.may_leave()
-        self._turns: dict[int, _Turns] = {}
+        self._queues: dict[int, _Queue] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}
-        # Devices that are alike share what was worked out of one of them.
-        plans: dict[tuple[pacing.Pace, pacing.Slot, datetime, float], Plan] = {}
-
-        def turn(track: Track, gap_seconds: float) -> tuple[Track, Turn]:
-            key = track.pace, track.slot, track.moment, gap_seconds
-            plan = plans.get(key) or plans.setdefault(key, Plan(track, gap_seconds))
-            return plan.track, Turn(plan)
-
         for pk, line in lines_of(devices, starts_at, before, now).items():
             gap = line.gap(min_delay_seconds, max_delay_seconds)
-            of_pace, of_first = deadlines.setdefault(line.pace, {}), None
-            line.all, of_all = turn(line.all, gap)
-            if line.first:
-                line.first, of_first = turn(line.first, gap)
-            self._turns[pk] = _Turns(line, of_all, of_first, of_pace)
-        self._free_first = [(turns.free_at, pk) for pk, turns in self._turns.items()]
+            self._queues[pk] = _Queue(
+                line,
+                Turns(line.all, gap),
+                Turns(line.first, gap) if line.first else None,
+                deadlines.setdefault(line.pace, {}),
+            )
+        self._free_first = [(queue.free_at, pk) for pk, queue in self._queues.items()]
         heapq.heapify(self._free_first)
 
     @property
     def caps_first_contacts(self) -> bool:
         """Whether it matters who has talked with which device."""
-        return any(turns.first for turns in self._turns.values())
+        return any(queue.first for queue in self._queues.values())
 
     def __bool__(self) -> bool:
-        return bool(self._turns)
+        return bool(self._queues)
 
     def place(
         self, preferred_device_id: int | None, *, knows: bool = False
@@ -113,29 +106,29 @@ class Allocation:
     ) -> tuple[Device, datetime, int]:
         """Returns the device for so many leads that are alike, when the last of them leaves, and
         how many they are: fewer, where others may be free before this device has sent them all."""
-        turns = self._turns.get(preferred_device_id or 0)
-        first_contact = not (turns and knows)
-        turns = turns or self._free_next()
-        expected_at, count = turns.take(most, first_contact=first_contact)
-        return turns.line.device, expected_at, count
+        queue = self._queues.get(preferred_device_id or 0)
+        first_contact = not (queue and knows)
+        queue = queue or self._free_next()
+        expected_at, count = queue.take(most, first_contact=first_contact)
+        return queue.line.device, expected_at, count
 
     def deadline(self, device: Device, expected_at: datetime, allowance: timedelta) -> datetime:
         """Returns `pacing.deadline`, remembered: a million messages share a few thousand."""
-        turns = self._turns[device.pk]
+        queue = self._queues[device.pk]
         key = expected_at, allowance
-        if (found := turns.deadlines.get(key)) is None:
-            found = turns.deadlines[key] = pacing.deadline(turns.line.pace, *key)
+        if (found := queue.deadlines.get(key)) is None:
+            found = queue.deadlines[key] = pacing.deadline(queue.line.pace, *key)
         return found
 
     def brake(self, device: Device, finish_at: datetime) -> Brake:
         """Returns what most of the time goes to until this device's last message leaves."""
-        return self._turns[device.pk].line.brake(finish_at)
+        return self._queues[device.pk].line.brake(finish_at)
 
-    def _free_next(self) -> _Turns:
+    def _free_next(self) -> _Queue:
         while True:
             free_at, pk = self._free_first[0]
-            turns = self._turns[pk]
-            if turns.free_at == free_at:
-                return turns
+            queue = self._queues[pk]
+            if queue.free_at == free_at:
+                return queue
             # Served since, as somebody's own device: put it back where it belongs now.
-            heapq.heapreplace(self._free_first, (turns.free_at, pk))
+            heapq.heapreplace(self._free_first, (queue.free_at, pk))

@@ -3,6 +3,7 @@ at the mean of the pauses. Fan-out, start-over, forecast and the expected finish
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -162,9 +163,9 @@ class Track:
     holds: list[Hold] = field(default_factory=list)
 
     def play(self, gap_seconds: float, count: int) -> datetime:
-        """Returns when the last one leaves, after so many messages of `plan`."""
+        """Returns when the last one leaves, after so many messages."""
         while count > 0:
-            count -= self.stretch(gap_seconds, count)[1]
+            count -= self.stretch(gap_seconds, count).messages
         return self.moment
 
     def held(self, upto: datetime) -> dict[Brake, timedelta]:
@@ -175,67 +176,72 @@ class Track:
                 held[hold.brake] += hold.until - hold.since
         return held
 
-    def stretch(self, gap_seconds: float, most: int | None = None) -> tuple[datetime, int]:
-        """Goes on to the end of the next messages that have nothing but the pause between them.
-
-        Returns when the first of them leaves, and how many there are.
-        """
-        step = timedelta(seconds=gap_seconds / self.pace.speed)
-        begin = max(self.moment, self.slot.next_send_at or self.moment).astimezone(UTC)
-        if hold := pacing.waits_for(self.pace, self.slot, begin):
-            begin = hold.until
-            self.holds.append(hold)
-        count = _room(self.pace, self.slot, begin, step)
-        count = count if most is None else min(count, most)
-        self.moment = begin + (count - 1) * step
-        slot = pacing.after_send(self.pace, self.slot, self.moment, gap_seconds)
-        self.slot = replace(
-            slot,
-            usage_hour_count=slot.usage_hour_count + count - 1,
-            usage_day_count=slot.usage_day_count + count - 1,
-        )
-        return begin, count
+    def stretch(self, gap_seconds: float, most: int | None = None) -> Stretch:
+        """Goes on to the end of the next messages that have nothing but the pause between them."""
+        found = _stretch(self.pace, self.slot, self.moment, gap_seconds)
+        if most is not None and most < found.messages:
+            found = _stretch(self.pace, self.slot, self.moment, gap_seconds, most)
+        if found.hold:
+            self.holds.append(found.hold)
+        self.moment, self.slot = found.ends_at, found.slot
+        return found
 
 
-class Plan:
-    """When messages leave one after the other, with the same pause between.
+class Stretch(NamedTuple):
+    """Messages that leave with nothing but the pause between them."""
 
-    Worked out as far as somebody asks, and once for all devices that are alike.
-    """
+    begins_at: datetime
+    ends_at: datetime  # when the last one leaves
+    messages: int
+    slot: Slot  # as it is then
+    hold: Hold | None  # before the first one
+
+
+# However the devices of one pace differ today: after a night, or a cap, their days are the same.
+@functools.lru_cache(maxsize=8192)
+def _stretch(
+    pace: Pace, slot: Slot, moment: datetime, gap_seconds: float, most: int | None = None
+) -> Stretch:
+    step = timedelta(seconds=gap_seconds / pace.speed)
+    begins_at = max(moment, slot.next_send_at or moment).astimezone(UTC)
+    if hold := pacing.waits_for(pace, slot, begins_at):
+        begins_at = hold.until
+    count = _room(pace, slot, begins_at, step)
+    count = count if most is None else min(count, most)
+    ends_at = begins_at + (count - 1) * step
+    slot = pacing.after_send(pace, slot, ends_at, gap_seconds)
+    slot = replace(
+        slot,
+        usage_hour_count=slot.usage_hour_count + count - 1,
+        usage_day_count=slot.usage_day_count + count - 1,
+    )
+    return Stretch(begins_at, ends_at, count, slot, hold)
+
+
+class Turns:
+    """When messages leave one after the other, with the same pause between."""
+
+    __slots__ = ("_gap_seconds", "_step", "_track", "next_at", "room")
 
     def __init__(self, track: Track, gap_seconds: float) -> None:
-        self.track = track
-        self.step = timedelta(seconds=gap_seconds / track.pace.speed)
+        self._track = track
         self._gap_seconds = gap_seconds
-        self._stretches: list[tuple[datetime, int]] = []
+        self._step = timedelta(seconds=gap_seconds / track.pace.speed)
+        self._go_on()
 
-    def __getitem__(self, n: int) -> tuple[datetime, int]:
-        """Returns when the first message of this stretch leaves, and how many there are."""
-        while n >= len(self._stretches):
-            self._stretches.append(self.track.stretch(self._gap_seconds))
-        return self._stretches[n]
-
-
-class Turn:
-    """How far one device has come in a plan."""
-
-    __slots__ = ("_n", "_plan", "next_at", "room")
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._n = 0
+    def _go_on(self) -> None:
+        stretch = self._track.stretch(self._gap_seconds)
         # When the next one leaves, and how many do so with nothing but the pause between them.
-        self.next_at, self.room = plan[0]
+        self.next_at, self.room = stretch.begins_at, stretch.messages
 
     def take(self, count: int = 1) -> datetime:
         """Returns when the last of so many leaves: of `room` at most."""
-        at = self.next_at + (count - 1) * self._plan.step
+        at = self.next_at + (count - 1) * self._step
         self.room -= count
         if self.room:
-            self.next_at = at + self._plan.step
+            self.next_at = at + self._step
         else:
-            self._n += 1
-            self.next_at, self.room = self._plan[self._n]
+            self._go_on()
         return at
 
 

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from broadcasts import allocation, pacing
+from broadcasts import allocation, pacing, timeline
 from broadcasts.models import BroadcastMessage
-from broadcasts.timeline import Plan, Track, Turn
+from broadcasts.timeline import Track, Turns
 from devices.models import Device
 from tests.broadcasts import one_by_one
 from tests.factories import BroadcastMessageFactory, DeviceFactory
@@ -62,8 +62,8 @@ def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) ->
     pace, slot, start, gap, count = some_case(seed)
 
     expected = list(islice(one_by_one.plan(pace, slot, start, gap), count))
-    turn = Turn(Plan(Track(pace, slot, start), gap))
-    assert [turn.take() for _ in range(count)] == expected
+    turns = Turns(Track(pace, slot, start), gap)
+    assert [turns.take() for _ in range(count)] == expected
     track = Track(pace, slot, start)
     track.play(gap, count)
     assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, count)
@@ -75,8 +75,8 @@ def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hou
     slot, start = pacing.Slot(), datetime(2026, 10, 3, 15, tzinfo=UTC)
 
     expected = list(islice(one_by_one.plan(pace, slot, start, 60), 60))
-    turn = Turn(Plan(Track(pace, slot, start), 60))
-    assert [turn.take() for _ in range(60)] == expected
+    turns = Turns(Track(pace, slot, start), 60)
+    assert [turns.take() for _ in range(60)] == expected
     assert expected[44] < datetime(2026, 10, 3, 15, 45, tzinfo=UTC) < expected[45]
 
 
@@ -120,6 +120,30 @@ def test_new_people_go_to_the_device_that_may_write_to_them_first() -> None:
     chosen = [placed.place(None)[0] for _ in range(6)]
 
     assert chosen.count(capped) == 1
+
+
+@pytest.mark.django_db
+def test_days_that_are_alike_on_several_devices_are_worked_out_once() -> None:
+    def stretches(count: int) -> int:
+        """Returns how many were worked out for so many devices, each with a slot of its own."""
+        timeline._stretch.cache_clear()
+        devices = [
+            DeviceFactory(
+                first_contact_limit=2,
+                timezone="UTC",
+                next_send_at=START + timedelta(seconds=n),
+                usage_day=START.date(),
+                usage_first_count=1,
+            )
+            for n in range(count)
+        ]
+        placed = allocation_of(*devices)
+        for device in devices:
+            for _ in range(60):
+                placed.place(device.pk)
+        return timeline._stretch.cache_info().misses
+
+    assert stretches(5) - stretches(1) < 30
 
 
 @pytest.mark.django_db
