@@ -7,7 +7,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 from django.db.models import Count, Min
@@ -17,6 +17,9 @@ from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake, Hold, Pace, Slot
 from broadcasts.queryset import BroadcastMessageQuerySet
 from devices.models import Device
+
+DAY = timedelta(days=1)
+YEAR = 366
 
 
 class Group(NamedTuple):
@@ -163,10 +166,34 @@ class Track:
     holds: list[Hold] = field(default_factory=list)
 
     def play(self, gap_seconds: float, count: int) -> datetime:
-        """Returns when the last one leaves, after so many messages."""
+        """Returns when the last one leaves, after so many messages.
+
+        Days that are like the one before are skipped, and what held them is not noted.
+        """
+        yesterday: tuple[datetime, Slot, int] | None = None
         while count > 0:
+            day = self.slot.usage_day
             count -= self.stretch(gap_seconds, count).messages
+            if self.slot.usage_day != day:
+                if yesterday:
+                    count -= self._skip_days(*yesterday, count)
+                yesterday = self.moment, self.slot, count
         return self.moment
+
+    def _skip_days(self, moment: datetime, slot: Slot, before: int, count: int) -> int:
+        """Goes on by whole days, as far as each is like the one since that moment, when so many
+        more were left; returns how many messages leave in them."""
+        day = self.slot.usage_day
+        if day is None or (self.moment, self.slot) != (moment + DAY, _later(slot, DAY)):
+            return 0
+        a_day = before - count
+        days = min(count // a_day, _steady_days(self.pace.zone, day))
+        # It only ever grows.
+        if self.pace.limit_on(day - DAY) != self.pace.limit_on(day + days * DAY):
+            return 0
+        self.moment += days * DAY
+        self.slot = _later(self.slot, days * DAY)
+        return days * a_day
 
     def held(self, upto: datetime) -> dict[Brake, timedelta]:
         """Returns for how long it was held until then, and by what."""
@@ -216,6 +243,28 @@ def _stretch(
         usage_day_count=slot.usage_day_count + count - 1,
     )
     return Stretch(begins_at, ends_at, count, slot, hold)
+
+
+def _later(slot: Slot, by: timedelta) -> Slot:
+    """Returns the slot as it is so many whole days later, if they are all alike."""
+    return replace(
+        slot,
+        next_send_at=slot.next_send_at and slot.next_send_at + by,
+        usage_hour_at=slot.usage_hour_at and slot.usage_hour_at + by,
+        usage_day=slot.usage_day and slot.usage_day + by,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _steady_days(zone: tzinfo, day: date) -> int:
+    """Returns how many days follow before the clocks change: none where they just did."""
+
+    def offset(days: int) -> timedelta | None:
+        return datetime.combine(day + days * DAY, time(), zone).utcoffset()
+
+    # Two days more at either end: sending hours may pass midnight.
+    changes = (n for n in range(-1, YEAR) if offset(n) != offset(-2))
+    return max(next(changes, YEAR) - 3, 0)
 
 
 class Turns:

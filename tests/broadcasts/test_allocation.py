@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -67,6 +68,28 @@ def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) ->
     track = Track(pace, slot, start)
     track.play(gap, count)
     assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, count)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_days_that_are_skipped_give_the_same_as_a_message_at_a_time(seed: int) -> None:
+    """Over clock changes in spring and autumn, warm-ups and hours that pass midnight."""
+    pace, slot, start, gap, _ = some_case(seed)
+    pace = replace(pace, daily_limit=random.Random(seed).choice([1, 3, 7]), speed=1.0)
+    start += timedelta(days=150)
+
+    track = Track(pace, slot, start)
+    track.play(gap, 1500)
+
+    assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, 1500)
+
+
+def test_the_days_of_an_unchanged_cap_are_not_played_through() -> None:
+    track = Track(pacing.Pace(daily_limit=20, zone=ZONES[3]), pacing.Slot(), START)
+    timeline._stretch.cache_clear()
+
+    track.play(10, 20 * 365 * 5)
+
+    assert timeline._stretch.cache_info().misses < 100
 
 
 def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hour() -> None:
