@@ -179,7 +179,8 @@ def waits_for(pace: Pace, slot: Slot, now: datetime, *, first_contact: bool = Fa
     day is the cap's, not the night's. A `first_contact` is also held by the cap on new people.
     """
     moment = max(now, slot.next_send_at or now)
-    hold, until = held(pace, slot, moment), earliest(pace, slot, moment)
+    hold = held(pace, slot, moment)
+    until = earliest(pace, slot, hold.until) if hold else moment.astimezone(UTC)
     if first_contact and not may_contact_first(pace, slot, until):
         tomorrow = until.astimezone(pace.zone).date() + timedelta(days=1)
         until = earliest(pace, slot, _beginning(pace, tomorrow))
