@@ -51,14 +51,14 @@ class Restarts:
         new = Device.objects.filter(pk__in=theirs - set(self._lines))
         self._lines |= lines_of(new, self._starts_at, BroadcastMessage.objects.open())
         deadlines = (
-            When(pk=row.pk, then=Value(self._deadline(self._lines[row.device_id], row)))
+            When(pk=row.pk, then=Value(self._deadline(line, row)))
             for row in found
-            if row.device_id
+            if (line := self._lines.get(row.device_id or 0))
         )
         new_device = (When(pk=row.pk, then=Value(row.device_id)) for row in moved)
         new_lane = (When(pk=row.pk, then=Value(row.priority)) for row in moved)
         return {
-            # Without a device nobody knows when it leaves.
+            # Without a device, or in a zone unknown here, nobody knows when it leaves.
             "expires_at": Case(*deadlines, default=Now() + settings.RECOVERY_WINDOW),
             "device": Case(*new_device, default=F("device"), output_field=BigIntegerField()),
             "priority": Case(*new_lane, default=F("priority"), output_field=BigIntegerField()),

@@ -23,13 +23,30 @@ register = template.Library()
 
 @dataclass(frozen=True)
 class Held:
-    """Why a device does not send, and when it goes on: "tomorrow at 08:00"."""
+    """Why a device does not send, and when it goes on: "tomorrow at 08:00"; empty where this host
+    cannot say."""
 
     why: str
     when: str
+    device: Device
+    until: datetime | None = None
 
     def __str__(self) -> str:
-        return f"{self.why} {_('It goes on %(when)s.') % {'when': self.when}}"
+        if not self.when:
+            return self.why
+        return f"{self.why} {_('%(device)s goes on %(when)s.') % self._values}"
+
+    def to(self, message: BroadcastMessage) -> str:
+        """Says it of a message that waits for it, which may be too late before that."""
+        expires_at: datetime | None = message.expires_at
+        if not (self.until and expires_at and self.until > expires_at):
+            return str(self)
+        text = _("%(device)s goes on %(when)s, but this message expires before that, %(expiry)s.")
+        return f"{self.why} {text % {**self._values, 'expiry': _when(expires_at)}}"
+
+    @property
+    def _values(self) -> dict[str, object]:
+        return {"device": self.device, "when": self.when}
 
 
 @register.filter
@@ -68,19 +85,29 @@ def waits(message: BroadcastMessage) -> str:
     # What is not due yet may be held by then, and not by what holds the device now.
     at = max(timezone.now(), message.scheduled_at)
     is_first = message.priority in BroadcastMessage.FIRST_CONTACTS
-    return str(_held(device, at, first_contact=is_first) or "")
+    hold = _held(device, at, first_contact=is_first)
+    return hold.to(message) if hold else ""
 
 
 @register.filter
 def caps(device: Device) -> list[Use]:
     """Returns what was sent today, and how much of each other cap of the device is used."""
-    uses = use_of_caps(Pace.of(device), Slot.of(device), timezone.now())
+    pace = Pace.if_known(device)
+    if pace is None:
+        return []  # which day it is there, nobody knows
+    uses = use_of_caps(pace, Slot.of(device), timezone.now())
     return [use for use in uses if use.of == Brake.MESSAGES_A_DAY or use.limit is not None]
 
 
 def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
-    found = waits_for(Pace.of(device), Slot.of(device), at, first_contact=first_contact)
-    return Held(_why(device, found), _when(found.until)) if found else None
+    pace = Pace.if_known(device)
+    if pace is None:
+        text = _("%(device)s is in the time zone %(zone)s, which this host does not know.")
+        return Held(text % {"device": device, "zone": device.timezone}, "", device)
+    found = waits_for(pace, Slot.of(device), at, first_contact=first_contact)
+    if found is None:
+        return None
+    return Held(_why(device, found), _when(found.until), device, found.until)
 
 
 def _why(device: Device, found: Hold) -> str:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 FIRST = BroadcastMessage.Priority.CAMPAIGN_FIRST
 NEW_PEOPLE = "has written to its 20 new people of today."
-TOMORROW = "It goes on tomorrow at 00:00."
+TOMORROW = "Sales 01 goes on tomorrow at 00:00."
 
 
 def device_with(**values: Any) -> Device:
@@ -46,6 +46,16 @@ def test_a_first_contact_says_that_it_waits_for_the_cap_on_new_people() -> None:
     message = BroadcastMessageFactory(device=device_with(first_contact_limit=20), priority=FIRST)
 
     assert waits(message) == f"Sales 01 {NEW_PEOPLE} {TOMORROW}"
+
+
+def test_a_cap_on_new_people_as_high_as_the_cap_on_messages_is_not_taken_for_it() -> None:
+    device = device_with(
+        daily_limit=20, first_contact_limit=20, usage_day_count=20, usage_first_count=0
+    )
+
+    for hold in (held(device), held_to_new_people(device)):
+        assert hold
+        assert hold.why == "Sales 01 has sent its 20 messages of today."
 
 
 def test_a_message_to_somebody_known_does_not_wait_for_new_people() -> None:
@@ -144,6 +154,28 @@ def test_what_is_due_when_the_hold_is_over_is_not_held() -> None:
     message = BroadcastMessageFactory(device=device_with(daily_limit=60), scheduled_at=later)
 
     assert waits(message) == ""
+
+
+def test_who_waits_for_longer_than_there_is_time_reads_that_it_expires_before_that() -> None:
+    """A cap that was lowered after it was queued."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    message = BroadcastMessageFactory(
+        device=device_with(daily_limit=60),
+        expires_at=midnight + timedelta(days=1) - timedelta(seconds=20),
+    )
+
+    assert waits(message) == (
+        "Sales 01 has sent its 60 messages of today. Sales 01 goes on tomorrow at 00:00, "
+        "but this message expires before that, at 23:59."
+    )
+
+
+def test_who_has_time_until_the_hold_is_over_reads_nothing_of_a_deadline() -> None:
+    message = BroadcastMessageFactory(
+        device=device_with(daily_limit=60), expires_at=timezone.now() + timedelta(days=2)
+    )
+
+    assert waits(message).endswith(TOMORROW)
 
 
 def test_message_list_and_recipients_say_what_is_waited_for(viewer_client: Client) -> None:

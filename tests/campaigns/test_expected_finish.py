@@ -17,6 +17,7 @@ from campaigns.forecast import forecast
 from campaigns.models import Campaign
 from campaigns.progress import progress_of
 from devices.models import Device
+from leads.models import Niche
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +113,42 @@ def test_nobody_can_say_when_a_device_that_is_off_sends(device: Device) -> None:
     Campaign.objects.process()
 
     assert finish(campaign) is None
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"enabled": False}, {"status": "restricted"}, {"status": "banned"}],
+    ids=str,
+)
+def test_nor_can_they_where_only_a_part_waits_for_such_a_device(
+    device: Device, rules: dict[str, object]
+) -> None:
+    campaign, other = CampaignFactory.create_batch(2, sending=True)
+    messages(1, campaign, DeviceFactory(**rules))
+    messages(1, campaign, device)
+    messages(1, other, device)
+
+    assert (end(campaign), end(other)) == (None, START + GAP)
+
+
+def test_nor_where_a_message_has_lost_its_device(device: Device) -> None:
+    campaign = CampaignFactory(sending=True)
+    messages(1, campaign, device)
+    BroadcastMessageFactory(campaign=campaign, device=None)
+
+    assert end(campaign) is None
+
+
+def test_what_whatsapp_has_blocked_for_a_time_goes_on_after_it(device: Device) -> None:
+    campaign, until = CampaignFactory(sending=True), START + timedelta(days=2)
+    messages(3, campaign, device)
+    Device.objects.update(status="restricted", restricted_until=until)
+    LeadFactory(device=device, niches=["NEW"])
+
+    assert end(campaign) == until + 2 * GAP
+    promised = forecast(Audience(niches=list(Niche.objects.all())), START)
+    assert promised.finish_at == until + 3 * GAP
+    assert "until WhatsApp lets 1 device send again" in promised.brake
 
 
 def test_the_scheduler_says_it_anew_in_each_pass(device: Device) -> None:
