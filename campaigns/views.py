@@ -44,7 +44,7 @@ def campaign_list(request: HttpRequest) -> HttpResponse:
         if text := form.cleaned_data["q"].strip():
             campaigns = campaigns.filter(title__icontains=text)
         if status := form.cleaned_data["status"]:
-            campaigns = campaigns.filter(status=status)
+            campaigns = campaigns.standing(status)
     page = Paginator(campaigns, PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "form": form,

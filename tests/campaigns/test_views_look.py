@@ -59,8 +59,8 @@ def test_an_empty_list_offers_the_first_campaign(operator_client: Client) -> Non
 
 def test_the_list_is_searched_and_filtered(viewer_client: Client) -> None:
     CampaignFactory(title="October restock")
-    CampaignFactory(title="October letter", sending=True)
-    CampaignFactory(title="Raya", sending=True)
+    for title in ("October letter", "Raya"):
+        BroadcastMessageFactory(campaign=CampaignFactory(title=title, sending=True))
     text = viewer_client.get(LIST, {"q": "october", "status": "sending"}).content.decode()
     assert "October letter" in text
     assert "October restock" not in text
@@ -139,11 +139,14 @@ def test_buttons_are_replaced_only_when_the_state_has_changed(operator_client: C
     campaign = with_messages(pending=1)
     url = reverse("campaigns:progress", args=[campaign.pk])
     asked = {"headers": {"HX-Request": "true"}}
-    same = operator_client.get(url, {"was": "sending", "step": "0"}, **asked).content.decode()
+    same = operator_client.get(
+        url, {"was": "sending/sending", "step": "0"}, **asked
+    ).content.decode()
     assert "<dialog" not in same  # an open question would be torn from under the cursor
     assert "aria-live" not in same
-    changed = operator_client.get(url, {"was": "paused", "step": "0"}, **asked).content.decode()
-    assert "<dialog" in changed
+    for was in ("paused/paused", "finished/sending", "sending/finished"):
+        changed = operator_client.get(url, {"was": was, "step": "0"}, **asked).content.decode()
+        assert "<dialog" in changed
 
 
 def test_a_scheduled_page_is_loaded_anew_when_the_campaign_begins(viewer_client: Client) -> None:
