@@ -32,6 +32,7 @@ class Restarts:
     """Of messages that start over one after the other, in chunks."""
 
     def __init__(self) -> None:
+        self.campaign_ids: set[int] = set()
         self._starts_at = timezone.now()
         self._lines: dict[int, Line] = {}
         self._usable = set(Device.objects.usable().values_list("pk", flat=True))
@@ -44,6 +45,7 @@ class Restarts:
         By key and not by device: MySQL looks at a column after the value that it was just given.
         """
         found = list(rows.select_related("lead").defer("body").order_by("pk"))
+        self.campaign_ids |= {row.campaign_id for row in found if row.campaign_id}
         talked = known(sorted({row.lead_id for row in found if row.lead_id}))
         moved = [row for row in found if self._move(row, talked)]
         # Behind what waits on their devices already.

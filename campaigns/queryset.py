@@ -5,12 +5,14 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from broadcasts.claiming import CAMPAIGN_SENDS
 from broadcasts.models import BroadcastMessage
+from broadcasts.retrying import survive_conflicts
 from broadcasts.timeline import ends_of_campaigns
 from devices.models import Device
 
@@ -26,8 +28,18 @@ BUDGET_SECONDS = 45
 
 class CampaignQuerySet(models.QuerySet["Campaign"]):
     def running(self) -> Self:
-        """Campaigns that are being queued or sent."""
-        return self.filter(status__in=["queuing", "sending"])
+        """Campaigns of which what is pending leaves, as the claim has it."""
+        return self.filter(status__in=CAMPAIGN_SENDS)
+
+    def standing(self, *statuses: str) -> Self:
+        """Campaigns that their messages put into one of these states: Progress.status in SQL."""
+        by_messages = Case(
+            When(_has(*BroadcastMessage.OPEN), then=Value("sending")), default=Value("finished")
+        )
+        stands = Case(
+            When(status__in=["sending", "finished"], then=by_messages), default=F("status")
+        )
+        return self.alias(stands=stands).filter(stands__in=statuses)
 
     def due(self) -> Self:
         return self.filter(status="scheduled", scheduled_at__lte=Now())
@@ -79,6 +91,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         done = self.filter(~_has(*BroadcastMessage.OPEN), status="sending")
         return done.update(status="finished", finished_at=Now())
 
+    @survive_conflicts
     def reopen(self) -> int:
         """Finished campaigns of which messages are tried again are sending; returns how many."""
         again = self.filter(_has(*BroadcastMessage.OPEN), status="finished")

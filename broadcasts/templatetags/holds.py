@@ -14,6 +14,7 @@ from django.utils.formats import date_format, time_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from broadcasts.claiming import CAMPAIGN_SENDS, SEQUENCE_SENDS
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake, Hold, Pace, Slot, Use, use_of_caps, waits_for
 from devices.models import Device
@@ -67,23 +68,29 @@ def waits(message: BroadcastMessage) -> str:
 
     Read it with its device, campaign and sequence: lists would ask for each of them.
     """
-    device = message.device
-    if message.status != BroadcastMessage.Status.PENDING or device is None:
+    device, now = message.device, timezone.now()
+    if message.status != BroadcastMessage.Status.PENDING:
         return ""
     # Before its rows have moved, the claim passes over them already.
-    if message.campaign and message.campaign.status == "paused":
-        return _("Its campaign is paused.")
-    if message.campaign and message.campaign.status == "cancelled":
-        return _("Its campaign was cancelled.")
-    if message.sequence and message.sequence.status != "active":
+    if message.campaign and message.campaign.status not in CAMPAIGN_SENDS:
+        if message.campaign.status == "cancelled":
+            return _("Its campaign was cancelled.")
+        if message.campaign.status == "paused":
+            return _("Its campaign is paused.")
+        return _("Its campaign has not begun.")
+    if message.sequence and message.sequence.status not in SEQUENCE_SENDS:
         return _("Its sequence is paused.")
+    if message.expires_at and message.expires_at <= now:
+        return _("It could not start in time.")
+    if device is None:
+        return _("It has no device that could send it.")
     if device.state == "disabled":
         return _("%(device)s is switched off.") % {"device": device}
     if device.state != Device.Status.ONLINE:
         state = Device.Status(device.state).label
         return _("%(device)s is %(state)s.") % {"device": device, "state": state}
     # What is not due yet may be held by then, and not by what holds the device now.
-    at = max(timezone.now(), message.scheduled_at)
+    at = max(now, message.scheduled_at)
     is_first = message.priority in BroadcastMessage.FIRST_CONTACTS
     hold = _held(device, at, first_contact=is_first)
     return hold.to(message) if hold else ""

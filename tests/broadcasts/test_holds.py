@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.template.loader import get_template
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
+from broadcasts.pacing import Brake
 from broadcasts.templatetags.holds import caps, held, held_to_new_people, waits
+from campaigns.models import Campaign
 from devices.models import Device
+from sequences.models import Sequence
 from tests.factories import (
     BroadcastMessageFactory,
     CampaignFactory,
@@ -70,15 +75,19 @@ def test_a_message_to_somebody_known_does_not_wait_for_new_people() -> None:
         ({"daily_limit": 60}, "Sales 01 has sent its 60 messages of today."),
         ({"hourly_limit": 30}, "Sales 01 has sent its 30 messages of this hour."),
         ({"daily_limit": 1, "usage_day_count": 1}, "Sales 01 has sent its 1 message of today."),
-        (
-            {"warmup_started_on": timezone.localdate(), "daily_limit": 1000},
-            "Sales 01 is warming up and has sent its 20 messages of today.",
-        ),
     ],
     ids=str,
 )
 def test_a_used_up_cap_is_named_with_its_number(values: dict[str, Any], why: str) -> None:
-    device = device_with(**values)
+    _holds(device_with(**values), why)
+
+
+def test_warming_up_is_named_as_what_the_days_cap_comes_from() -> None:
+    device = device_with(warmup_started_on=timezone.localdate(), daily_limit=1000)
+    _holds(device, "Sales 01 is warming up and has sent its 20 messages of today.")
+
+
+def _holds(device: Device, why: str) -> None:
     hold = held(device)
     assert hold is not None
     assert hold.why == why
@@ -146,7 +155,44 @@ def test_only_what_is_pending_waits() -> None:
     for status in BroadcastMessage.Status.values:
         said = waits(BroadcastMessageFactory(device=device, status=status))
         assert bool(said) == (status == "pending")
-    assert waits(BroadcastMessageFactory(device=None)) == ""
+
+
+def test_without_a_device_a_message_says_so_and_without_time_that_it_is_over() -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    nowhere = BroadcastMessageFactory(device=None)
+    late = BroadcastMessageFactory(device=device_with(daily_limit=60), expires_at=past)
+    paused = BroadcastMessageFactory(campaign=CampaignFactory(status="paused"), expires_at=past)
+
+    assert waits(nowhere) == "It has no device that could send it."
+    assert waits(late) == "It could not start in time."
+    # Resumed, it gets the time of the pause back.
+    assert waits(paused) == "Its campaign is paused."
+
+
+@pytest.mark.parametrize("status", Campaign.Status.values)
+def test_claim_forecast_and_page_agree_on_which_campaigns_send(status: str) -> None:
+    message = BroadcastMessageFactory(campaign=CampaignFactory(status=status))
+    messages = BroadcastMessage.objects.all()
+
+    said_to_wait = bool(waits(message))
+
+    assert messages.leaving().exists() != said_to_wait
+    assert Campaign.objects.running().exists() != said_to_wait
+    claimed = messages.claim(worker_id="worker", device_ids=[message.device_id])
+    assert bool(claimed) != said_to_wait
+
+
+@pytest.mark.parametrize("status", Sequence.Status.values)
+def test_claim_and_page_agree_on_which_sequences_send(status: str) -> None:
+    step = SequenceStepFactory(sequence__status=status)
+    message = BroadcastMessageFactory(campaign=None, sequence=step.sequence, sequence_step=step)
+    messages = BroadcastMessage.objects.all()
+
+    said_to_wait = bool(waits(message))
+
+    assert messages.leaving().exists() != said_to_wait
+    claimed = messages.claim(worker_id="worker", device_ids=[message.device_id])
+    assert bool(claimed) != said_to_wait
 
 
 def test_what_is_due_when_the_hold_is_over_is_not_held() -> None:
@@ -194,9 +240,7 @@ def test_a_longer_list_of_waiting_messages_asks_nothing_more(viewer_client: Clie
     device, campaign = device_with(daily_limit=60), CampaignFactory(sending=True)
 
     def statements() -> int:
-        with CaptureQueriesContext(
-            connection,
-        ) as asked:
+        with CaptureQueriesContext(connection) as asked:
             page(viewer_client, "messages:list")
             page(viewer_client, "campaigns:recipients", campaign.pk)
         return len(asked)
@@ -242,6 +286,14 @@ def test_a_device_that_is_away_has_no_next_slot_and_names_no_hold(viewer_client:
     text = page(viewer_client, "devices:detail", device.pk)
 
     assert "has sent its 60 messages of today" not in text
+
+
+def test_pages_tell_caps_apart_by_their_names_and_not_by_their_words() -> None:
+    source = get_template("devices/_today.html").template.source
+    compared = re.findall(r'use\.of(\S*) == "([^"]+)"', source)
+    assert {name for _, name in compared} == {"NEW_PEOPLE_A_DAY", "MESSAGES_AN_HOUR"}
+    assert {attribute for attribute, _ in compared} == {".name"}
+    assert {name for _, name in compared} <= set(Brake.__members__)
 
 
 def test_what_holds_everything_is_not_said_again_of_new_people() -> None:
