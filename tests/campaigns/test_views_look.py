@@ -297,7 +297,7 @@ def test_the_export_says_why_in_the_words_of_the_page(viewer_client: Client) -> 
     text = html.unescape(page(viewer_client, "recipients", campaign))
     _heading, *lines = exported(viewer_client, campaign)
     whys = [line[3] for line in lines]
-    assert "Sales 01 has sent its 60 messages of today. It goes on" in whys[0]
+    assert "Sales 01 has sent its 60 messages of today. Sales 01 goes on" in whys[0]
     assert "at 09:00" in whys[0]  # midnight of the device, as the campaign's clock shows it
     assert "Nobody can tell whether it arrived." in whys[1]
     assert all(why and why in text for why in whys)
