@@ -68,9 +68,8 @@ class Allocation:
         when somebody resumes it, which nobody can foretell. Otherwise it is waited for as well: a
         deadline has to hold also if they do.
         """
-        before = BroadcastMessage.objects.open().filter(priority__lte=FIRST_CONTACT[priority])
-        if now:
-            before = before.may_leave()
+        messages = BroadcastMessage.objects.leaving() if now else BroadcastMessage.objects.open()
+        before = messages.filter(priority__lte=FIRST_CONTACT[priority])
         self._queues: dict[int, _Queue] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}
         for pk, line in lines_of(devices, starts_at, before, now).items():

@@ -73,11 +73,6 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         """Messages that will still go somewhere by themselves."""
         return self.filter(status__in=self.model.OPEN)
 
-    def may_leave(self) -> Self:
-        """Messages that nobody has paused, also where their rows have not moved yet."""
-        paused = Q(status="paused") | Q(campaign__status="paused") | Q(sequence__status="paused")
-        return self.exclude(paused)
-
     def devices_with_work(self, ids: Iterable[int]) -> set[int]:
         """Returns those of these devices that have a message which is due.
 

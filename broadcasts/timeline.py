@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
@@ -57,17 +57,15 @@ def lines_of(
     return lines
 
 
-def ends_of_campaigns(
-    devices: Iterable[Device], starts_at: datetime, campaigns: Collection[int]
-) -> dict[int, datetime]:
-    """Returns {campaign id: when the last of its messages leaves}, of these campaigns that are sent
-    from these devices; of others nothing leaves.
+def ends_of_campaigns(devices: Iterable[Device], starts_at: datetime) -> dict[int, datetime]:
+    """Returns {campaign id: when the last of its messages leaves}, of the campaigns that are sent
+    from these devices.
 
     Without those that also wait for a device of which nobody can say when it sends: their end
     cannot be told. One statement, for a look at each message that waits: for the scheduler, not
     for a page.
     """
-    groups = waiting(BroadcastMessage.objects.open().exclude(status="paused"))
+    groups = waiting(BroadcastMessage.objects.leaving())
     ends: dict[int, datetime] = {}
     for device in devices:
         pace = Pace.if_known(device)
@@ -75,10 +73,8 @@ def ends_of_campaigns(
             continue
         line = Line.of(device, starts_at, pace)
         for group in groups.pop(device.pk, ()):
-            if group.campaign_id is None:
-                line.play(group)
-            elif group.campaign_id in campaigns:
-                at = line.play(group)
+            at = line.play(group)
+            if group.campaign_id:
                 ends[group.campaign_id] = max(ends.get(group.campaign_id, at), at)
     unknown = {group.campaign_id for left in groups.values() for group in left}
     return {pk: at for pk, at in ends.items() if pk not in unknown}

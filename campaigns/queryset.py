@@ -10,7 +10,6 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from broadcasts.claiming import CAMPAIGN_SENDS
 from broadcasts.models import BroadcastMessage
 from broadcasts.retrying import survive_conflicts
 from broadcasts.timeline import ends_of_campaigns
@@ -27,10 +26,6 @@ BUDGET_SECONDS = 45
 
 
 class CampaignQuerySet(models.QuerySet["Campaign"]):
-    def running(self) -> Self:
-        """Campaigns of which what is pending leaves, as the claim has it."""
-        return self.filter(status__in=CAMPAIGN_SENDS)
-
     def standing(self, *statuses: str) -> Self:
         """Campaigns that their messages put into one of these states: Progress.status in SQL."""
         by_messages = Case(
@@ -103,8 +98,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         sending = self.filter(status="sending")
         if not sending.exists():
             return 0
-        running = set(self.running().values_list("pk", flat=True))
-        ends = ends_of_campaigns(Device.objects.usable(), timezone.now(), running)
+        ends = ends_of_campaigns(Device.objects.usable(), timezone.now())
         for pk in sending.values_list("pk", flat=True):
             sending.filter(pk=pk).update(expected_finish_at=ends.get(pk))
         return len(ends)

@@ -18,7 +18,13 @@ from campaigns.models import Campaign
 from campaigns.progress import progress_of
 from devices.models import Device
 from leads.models import Niche
-from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -39,8 +45,17 @@ def messages(count: int, campaign: Campaign | None, device: Device, **values: An
 
 
 def end(campaign: Campaign) -> datetime | None:
-    running = set(Campaign.objects.running().values_list("pk", flat=True))
-    return ends_of_campaigns(Device.objects.usable(), START, running).get(campaign.pk)
+    return ends_of_campaigns(Device.objects.usable(), START).get(campaign.pk)
+
+
+def test_what_a_paused_sequence_has_in_the_queue_is_not_waited_for(device: Device) -> None:
+    campaign = CampaignFactory(sending=True)
+    messages(1, campaign, device)
+    alone = end(campaign)
+    drip = BroadcastMessage.Priority.SEQUENCE
+    messages(3, None, device, sequence=SequenceFactory(status="paused"), priority=drip)
+
+    assert end(campaign) == alone
 
 
 def finish(campaign: Campaign) -> datetime | None:
