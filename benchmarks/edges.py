@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -114,7 +115,7 @@ def _measure(situation: Situation, options: argparse.Namespace) -> dict[str, flo
         expected = situation.due if situation.claimable else 0
         if len(claimed) != expected:
             raise SystemExit(f"{situation.what}: {len(claimed)} claimed instead of {expected}.")
-        _timed(looks, messages.devices_waiting)
+        _timed(looks, partial(messages.first_due, timedelta(seconds=8)))
     del claims[:WARM_UP_ROUNDS], looks[:WARM_UP_ROUNDS]
     return {
         "claim p50 ms": statistics.median(claims),

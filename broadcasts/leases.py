@@ -6,8 +6,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -65,6 +65,7 @@ class Leases:
         self._renewed_at = -math.inf
         self._looked_at = -math.inf
         self._refreshed_at = -math.inf
+        self._shared_with = 0  # the capacity of all broadcasters, at the last count
         self._asked_at = -math.inf
         self._to_ask: list[int] = []
         self.shortest_gap_seconds = 0.0  # of the devices held
@@ -130,7 +131,7 @@ class Leases:
             ours = Device.objects.held_by(epochs, self.worker_id)
             survive_conflicts(ours.put_off)({pk: next_at[pk] for pk in epochs})
         for lease, _ in ended:
-            lease.slot = replace(lease.slot, next_send_at=next_at.get(lease.device.pk))
+            lease.slot = lease.slot._replace(next_send_at=next_at.get(lease.device.pk))
             lease.in_flight = None
         return [lease for lease, _ in ended]
 
@@ -145,8 +146,12 @@ class Leases:
             return []
         self._looked_at = now
         changed = self._refresh() if now >= self._refreshed_at + REFRESH_SECONDS else []
-        self._settle()
-        self._share()
+        calling = Device.objects.calling(self.worker_id)
+        self._settle([pk for pk, _, _, over in calling if over])
+        gone = {pk for pk, usable, _, _ in calling if not usable}
+        # What is on the wire is finished first; the next look gives these back.
+        self.give_back([pk for pk in self._idle() if pk in gone])
+        self._share(self._takeable(pk for pk, usable, free, _ in calling if usable and free))
         gaps = (lease.pace.min_delay_seconds / lease.pace.speed for lease in self.held.values())
         self.shortest_gap_seconds = min(gaps, default=0.0)
         return changed
@@ -202,13 +207,9 @@ class Leases:
                 self.give_back([pk])
         return [self.held[pk] for pk in changed if pk in self.held]
 
-    def _settle(self) -> None:
+    def _settle(self, over: Sequence[int]) -> None:
         """Lets what was blocked send again, and asks about what got lost."""
-        mine = Device.objects.filter(worker_id=self.worker_id)
-        # Its time is over, or an operator has said that it works again.
-        free = mine.unblocked() | mine.filter(status=Device.Status.OFFLINE)
-        over = [pk for pk in free.values_list("pk", flat=True) if self._connected(pk)]
-        if over:
+        if over := [pk for pk in over if self._connected(pk)]:
             self.change_status({pk: self.held[pk].epoch for pk in over}, Device.Status.ONLINE)
         # What got lost just now at every look. All of a day once in a while, some at each look: a
         # transport that cannot tell must not keep the others from being asked.
@@ -218,6 +219,8 @@ class Leases:
             self._to_ask = unknown_of(self.worker_id, newer_than=timedelta(days=1))
         keys, self._to_ask = self._to_ask[:ASKED_AT_ONCE], self._to_ask[ASKED_AT_ONCE:]
         keys += unknown_of(self.worker_id, newer_than=timedelta(minutes=2))[-ASKED_AT_ONCE:]
+        if not keys:
+            return
         connected = {pk: lease for pk, lease in self.held.items() if lease.connected}
         settle_unknown(
             keys,
@@ -228,21 +231,20 @@ class Leases:
     def _connected(self, pk: int) -> bool:
         return pk in self.held and self.held[pk].connected
 
-    def _share(self) -> None:
-        usable = Device.objects.usable()
-        # What is on the wire is finished first; the next look gives these back.
-        idle = [pk for pk, lease in self.held.items() if lease.in_flight is None]
-        unusable = Device.objects.filter(worker_id=self.worker_id).exclude(
-            pk__in=usable.values("pk")
-        )
-        gone = set(unusable.values_list("pk", flat=True))
-        self.give_back([pk for pk in idle if pk in gone])
+    def _idle(self) -> list[int]:
+        return [pk for pk, lease in self.held.items() if lease.in_flight is None]
+
+    def _share(self, free: list[int]) -> None:
         # By capacity: shared alike, what a small one cannot hold would be left to nobody.
-        part = self.capacity / max(Worker.objects.alive().capacity(), self.capacity)
-        share = min(math.ceil(usable.count() * part), self.capacity)
+        together = max(Worker.objects.alive().capacity(), self.capacity)
+        is_news = together != self._shared_with or self._refreshed_at >= self._looked_at
+        if not free and not is_news:
+            return  # the devices are counted once in a while
+        self._shared_with = together
+        share = math.ceil(Device.objects.usable().count() * self.capacity / together)
+        share = min(share, self.capacity)
         surplus = max(len(self.held) - share, 0)
-        self.give_back([pk for pk in idle if pk in self.held][:surplus])
-        free = self._free_devices()
+        self.give_back(self._idle()[:surplus])
         if not free:
             return
         busy = BroadcastMessage.objects.devices_with_work([*free, *self.held])
@@ -250,23 +252,22 @@ class Leases:
         if room <= 0:
             # More devices than broadcasters may hold: who has nothing to send makes way.
             waiting = [pk for pk in free if pk in busy]
-            bored = [pk for pk in idle if pk in self.held and pk not in busy]
+            bored = [pk for pk in self._idle() if pk not in busy]
             self.give_back(bored[: len(waiting)])
             free, room = waiting, min(len(bored), len(waiting))
         self._take(sorted(free, key=lambda pk: pk not in busy)[:room])
 
-    def _free_devices(self) -> list[int]:
-        """Devices without a holder, in random order: broadcasters that start together do not race
-        for the same ones. Never one that is held here, even if its lease looks run out (the
-        database's clock may have been set): it would get a second session beside the first."""
+    def _takeable(self, free: Iterable[int]) -> list[int]:
+        """Of the devices without a holder those to take, in random order: broadcasters that start
+        together do not race for the same ones. Never one that is held here, even if its lease looks
+        run out (the database's clock may have been set): it would get a second session beside the
+        first."""
         now = time.monotonic()
-        free = [
-            pk
-            for pk in Device.objects.usable().free().values_list("pk", flat=True)
-            if pk not in self.held and self._avoid_until.get(pk, 0) <= now
+        takeable = [
+            pk for pk in free if pk not in self.held and self._avoid_until.get(pk, 0) <= now
         ]
-        random.shuffle(free)
-        return free
+        random.shuffle(takeable)
+        return takeable
 
     def _take(self, ids: list[int]) -> None:
         taken = survive_conflicts(Device.objects.take_leases)(ids, self.worker_id) if ids else {}

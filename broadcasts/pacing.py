@@ -112,8 +112,7 @@ class Pace:
         return warmup if self.daily_limit is None else min(warmup, self.daily_limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """When the next message may leave, and what has been used of the caps so far."""
 
     next_send_at: datetime | None = None
@@ -162,13 +161,9 @@ def held(pace: Pace, slot: Slot, now: datetime) -> Hold | None:
     if limit is not None and slot.usage_day == day and slot.usage_day_count >= limit:
         brake = pace.daily_brake if limit == pace.daily_limit else Brake.WARM_UP
         return Hold(brake, now, _beginning(pace, day + timedelta(days=1)), limit)
-    hour = _hour(now)
-    if (
-        pace.hourly_limit is not None
-        and slot.usage_hour_at == hour
-        and slot.usage_hour_count >= pace.hourly_limit
-    ):
-        return Hold(Brake.MESSAGES_AN_HOUR, now, hour + timedelta(hours=1), pace.hourly_limit)
+    limit = pace.hourly_limit
+    if limit is not None and slot.usage_hour_at == _hour(now) and slot.usage_hour_count >= limit:
+        return Hold(Brake.MESSAGES_AN_HOUR, now, _hour(now) + timedelta(hours=1), limit)
     return None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
@@ -85,16 +85,24 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         devices = Device.objects.alias(first=first).filter(first__isnull=False, pk__in=sorted(ids))
         return set(devices.order_by().values_list("pk", flat=True))
 
-    def devices_waiting(self) -> set[int]:
-        """Returns the devices that have a pending message, due or not.
+    def newest(self) -> int:
+        """Returns the highest id so far, 0 where there is none: when it grew, something came."""
+        return self.order_by("-pk").values_list("pk", flat=True).first() or 0
 
-        MySQL and MariaDB step from device to device in idx_broadcast_optimize for it, however many
-        each has. They do so for a range that begins with the index's first column; given that one
-        status is meant, they drop it from what is to be distinct and read every pending row.
+    def first_due(self, within: timedelta) -> dict[int, datetime]:
+        """Returns {device id: when its first pending message is due}, where that is past or near.
+
+        MySQL and MariaDB step from device to device in idx_broadcast_optimize, however many each
+        has: for a range of the first column. Of a status that is one they read every row.
         """
         pending = self.model.objects.filter(status__gte="pending", status__lte="pending")
-        found = pending.order_by().values_list("status", "device_id").distinct()
-        return {device_id for _, device_id in found if device_id}
+        lanes = pending.order_by().values("status", "device_id", "priority")
+        firsts = lanes.annotate(first=Min("scheduled_at")).filter(first__lte=Now() + within)
+        found: dict[int, datetime] = {}
+        for device_id, first in firsts.values_list("device_id", "first"):
+            if device_id:
+                found[device_id] = min(first, found.get(device_id, first))
+        return found
 
     def leaving(self) -> Self:
         """Open messages that a broadcaster will send without anybody's help."""

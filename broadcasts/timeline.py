@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
@@ -110,7 +110,7 @@ class Line:
         begins_at = device.may_send_at(starts_at) or starts_at
         line = cls(device, starts_at, Track(pace, slot, begins_at), begins_at)
         if pace.first_contact_limit is not None:
-            slot = replace(slot, usage_day_count=slot.usage_first_count)
+            slot = slot._replace(usage_day_count=slot.usage_first_count)
             line.first = Track(pace.of_first_contacts, slot, begins_at)
         return line
 
@@ -233,8 +233,7 @@ def _stretch(
     count = count if most is None else min(count, most)
     ends_at = begins_at + (count - 1) * step
     slot = pacing.after_send(pace, slot, ends_at, gap_seconds)
-    slot = replace(
-        slot,
+    slot = slot._replace(
         usage_hour_count=slot.usage_hour_count + count - 1,
         usage_day_count=slot.usage_day_count + count - 1,
     )
@@ -243,8 +242,7 @@ def _stretch(
 
 def _later(slot: Slot, by: timedelta) -> Slot:
     """Returns the slot as it is so many whole days later, if they are all alike."""
-    return replace(
-        slot,
+    return slot._replace(
         next_send_at=slot.next_send_at and slot.next_send_at + by,
         usage_hour_at=slot.usage_hour_at and slot.usage_hour_at + by,
         usage_day=slot.usage_day and slot.usage_day + by,

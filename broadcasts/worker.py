@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import InterfaceError, OperationalError, connection
@@ -42,10 +43,13 @@ SHORTEST_TICK_SECONDS = 0.005  # simulated devices run faster than the clock
 TICKS_A_PAUSE = 20  # a tick is short beside the pauses that it must not lengthen
 BATCH = 500  # devices served in one turn
 BUSY = 50  # after a turn that served so many the next begins at once
-# A device that had nothing to send is not asked again before something waits for it, and less and
-# less often when that something is not due, or held.
+# A device that had nothing to send is not asked again before something is due for it, and less and
+# less often when that something is held.
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
+# Looking for what is due costs the more, the more devices have something waiting. Where nothing is
+# new in the queue it may take so much of the time: what is resumed or tried again has no new row.
+LOOK_SHARE = 1 / 400
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
 
@@ -79,6 +83,8 @@ class Broadcaster:
         self._turned_at = -math.inf
         self._served = 0
         self._looked_for_work_at = -math.inf
+        self._look_for_work_at = -math.inf
+        self._newest = 0
         self._senders = Senders(capacity)
         self._drained_since = math.inf
         self._was_interrupted = False
@@ -115,30 +121,37 @@ class Broadcaster:
 
     # Sending
 
-    def _put_down(self, lease: Lease) -> None:
+    def _put_down(self, lease: Lease, *, not_before: datetime | None = None) -> None:
         """Puts a device down for the moment at which its pace next lets it send."""
         if lease.connected and lease.in_flight is None:
             now = self._leases.now()
-            wait = pacing.earliest(lease.pace, lease.slot, now) - now
-            self._agenda.put(lease.device.pk, clock() + wait.total_seconds())
+            at = max(pacing.earliest(lease.pace, lease.slot, now), not_before or now)
+            self._agenda.put(lease.device.pk, clock() + (at - now).total_seconds())
 
     def _look_for_work(self) -> None:
-        """Puts devices down again that had nothing to send, once something waits for them."""
-        if clock() < self._looked_for_work_at + IDLE_SECONDS:
+        """Puts devices down again that had nothing to send, for when something of theirs is due."""
+        now = clock()
+        if now < self._looked_for_work_at + IDLE_SECONDS:
             return
-        self._looked_for_work_at = clock()
+        self._looked_for_work_at = now
+        newest = BroadcastMessage.objects.newest()
+        if newest == self._newest and now < self._look_for_work_at:
+            return
         idle = [
             lease
             for pk, lease in self._leases.held.items()
-            if pk not in self._agenda and lease.look_again_at <= clock()
-            and lease.connected and lease.in_flight is None
+            if lease.connected and lease.in_flight is None and pk not in self._agenda
+            and lease.look_again_at <= now
         ]  # fmt: skip
         if not idle:
             return
-        waiting = BroadcastMessage.objects.devices_waiting()
+        first_due = BroadcastMessage.objects.first_due(timedelta(seconds=LONGEST_IDLE_SECONDS))
+        self._newest = newest
+        pause = min((clock() - now) / LOOK_SHARE, LONGEST_IDLE_SECONDS)
+        self._look_for_work_at = now + pause
         for lease in idle:
-            if lease.device.pk in waiting:
-                self._put_down(lease)
+            if at := first_due.get(lease.device.pk):
+                self._put_down(lease, not_before=at)
 
     def _send_due(self) -> None:
         if not self._leases.are_safe():
@@ -285,11 +298,12 @@ class Broadcaster:
 
     def _wait(self) -> None:
         """Sleeps until the next turn is worth it: a tick, and on until something comes in or is
-        due, at most TICK_SECONDS."""
+        due, at most TICK_SECONDS, or IDLE_SECONDS where nothing is on its way."""
         if self._served >= BUSY or self.stopping:
             return
         time.sleep(max(self._turned_at + self._tick_seconds() - clock(), 0))
-        wake_at = min(self._agenda.next_at(), self._turned_at + TICK_SECONDS)
+        longest = TICK_SECONDS if self._on_wire else IDLE_SECONDS
+        wake_at = min(self._agenda.next_at(), self._turned_at + longest)
         self._has_come_in.wait(max(wake_at - clock(), 0))
 
     def _tick_seconds(self) -> float:

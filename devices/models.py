@@ -29,17 +29,12 @@ def default_timezone() -> str:
 class DeviceQuerySet(models.QuerySet["Device"]):
     def usable(self) -> Self:
         """Devices that may be given messages: switched on, and not lost to WhatsApp."""
-        lost = Q(status__in=[Device.Status.LOGGED_OUT, Device.Status.BANNED])
-        return self.filter(enabled=True).exclude(lost & ~_block_is_over())
+        return self.filter(_is_usable())
 
     def usable_of(self, chosen: Iterable[Device], *, or_all: bool) -> Self:
         """Of the devices chosen those that may be given messages; of all, if none was chosen."""
         ids = [device.pk for device in chosen]
         return self.usable() if or_all and not ids else self.usable().filter(pk__in=ids)
-
-    def unblocked(self) -> Self:
-        """Devices that WhatsApp had blocked for a time which is over."""
-        return self.blocked().filter(_block_is_over())
 
     def blocked(self) -> Self:
         """Devices that WhatsApp lets send nothing, as far as we have heard."""
@@ -66,9 +61,21 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 
     def free(self) -> Self:
         """Devices without a holder, or whose holder let the lease run out."""
-        return self.filter(
-            Q(worker_id="") | Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=Now())
-        )
+        return self.filter(_is_free())
+
+    def calling(self, worker_id: str) -> list[tuple[int, bool, bool, bool]]:
+        """Returns what a broadcaster has to act on, as (id, is usable, is free, is over): devices
+        it holds that may not be used any more, or whose block may be over; and free ones.
+
+        All in one statement, and where all is well it returns nothing: every broadcaster looks
+        every few seconds, however little there is to do.
+        """
+        # Its time is over, or an operator has said that it works again.
+        over = Q(worker_id=worker_id) & (_is_unblocked() | Q(status=Device.Status.OFFLINE))
+        gone = Q(worker_id=worker_id) & ~_is_usable()
+        calling = self.filter(gone | over | (_is_usable() & _is_free()))
+        rows = calling.annotate(usable=_is_usable(), free=_is_free(), over=over)
+        return list(rows.order_by().values_list("pk", "usable", "free", "over"))
 
     def held_by(self, epochs: Mapping[int, int], worker_id: str) -> Self:
         """Of the devices {id: lease epoch}, those that `worker_id` still holds in that epoch."""
@@ -97,8 +104,10 @@ class DeviceQuerySet(models.QuerySet["Device"]):
     def renew_leases(self, epochs: Mapping[int, int], worker_id: str) -> set[int]:
         """Extends the leases {device id: epoch} by LEASE_SECONDS; returns the ids still held."""
         held = self.held_by(epochs, worker_id)
-        held.update(lease_expires_at=Now() + timedelta(seconds=settings.LEASE_SECONDS))
-        return set(held.values_list("pk", flat=True))
+        renewed = held.update(lease_expires_at=Now() + timedelta(seconds=settings.LEASE_SECONDS))
+        if renewed == len(epochs):
+            return set(epochs)
+        return set(held.order_by().values_list("pk", flat=True))
 
     def release_leases(self, epochs: Mapping[int, int], worker_id: str) -> int:
         """Gives leases back; returns how many were still held."""
@@ -135,6 +144,19 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 
 def _block_is_over() -> Q:
     return Q(restricted_until__isnull=False, restricted_until__lte=Now())
+
+
+def _is_unblocked() -> Q:
+    return Q(status__in=Device.BLOCKED) & _block_is_over()
+
+
+def _is_usable() -> Q:
+    lost = Q(status__in=[Device.Status.LOGGED_OUT, Device.Status.BANNED])
+    return Q(enabled=True) & ~(lost & ~_block_is_over())
+
+
+def _is_free() -> Q:
+    return Q(worker_id="") | Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=Now())
 
 
 def _offline_if_online() -> Case:
@@ -346,10 +368,12 @@ class SimulatedMessage(models.Model):
 
     ID_PREFIX = "SIM"  # of the ids that the simulator gives
 
-    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="simulated_messages")
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="simulated_messages", db_index=False
+    )
     phone = models.CharField(_("phone"), max_length=15)
     from_device = models.BooleanField(_("from the device"), default=True)
-    key = models.CharField(_("message key"), max_length=64, blank=True, db_index=True)
+    key = models.CharField(_("message key"), max_length=64, blank=True)
     provider_message_id = models.CharField(max_length=64, blank=True)
     body = models.TextField(_("text"))
     received_at = models.DateTimeField(_("received"), auto_now_add=True)
@@ -357,7 +381,11 @@ class SimulatedMessage(models.Model):
     class Meta:
         db_table = "simulator_messages"
         ordering = ["received_at", "pk"]
-        indexes = [models.Index(fields=["phone", "received_at"], name="idx_simulator_phone")]
+        indexes = [
+            # What a session remembers, and all of a device: every index costs each message.
+            models.Index(fields=["device", "key"], name="idx_simulator_key"),
+            models.Index(fields=["phone", "received_at"], name="idx_simulator_phone"),
+        ]
         verbose_name = _("simulated message")
         verbose_name_plural = _("simulated messages")
 

@@ -47,7 +47,7 @@ def assert_everybody_once(campaign: Campaign) -> None:
     assert list(ledger.violations(campaign)) == []
     counts = campaign.counts()
     # The simulator itself says who got nothing, and why: they are not on WhatsApp.
-    assert counts["sent"] + counts["failed"] == campaign.audience_size
+    assert counts["sent"] + counts["failed"] == campaign.audience_size, counts
     assert reception.received.total() == counts["sent"]
     refused = campaign.messages.filter(status="failed")
     assert set(refused.values_list("error_code", flat=True)) <= {"not_on_whatsapp"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_look_for_work_steps_from_device_to_device() -> None:
         cursor.execute("ANALYZE TABLE broadcast_messages")
 
     with CaptureQueriesContext(connection) as asked:
-        assert BroadcastMessage.objects.devices_waiting() == set(ids)
+        assert set(BroadcastMessage.objects.first_due(timedelta(0))) == set(ids)
 
     (row,) = explain(asked.captured_queries[0]["sql"])
     assert row["key"] == "idx_broadcast_optimize"
