@@ -12,7 +12,8 @@ from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
-from broadcasts.timeline import Line, Turns, lines_of
+from broadcasts.timeline import Line, lines_of
+from broadcasts.track import Turns
 from devices.models import Device
 
 # Retries, drips that go first and the time a send takes add up: the later a message is expected,
