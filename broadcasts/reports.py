@@ -201,6 +201,24 @@ def queue(now: datetime | None = None) -> Queue:
     )
 
 
+def before(message: BroadcastMessage, most: int) -> int:
+    """Returns how many leave from its device before this message that waits, or `most` if more.
+
+    A look at each of them: for the page of one message, not for a list.
+    """
+    due_by = max(timezone.now(), message.scheduled_at)
+    same_lane = Q(priority=message.priority)
+    first = (
+        Q(priority__lt=message.priority)
+        | same_lane & Q(scheduled_at__lt=message.scheduled_at)
+        | same_lane & Q(scheduled_at=message.scheduled_at, pk__lt=message.pk)
+    )
+    line = BroadcastMessage.objects.leaving().filter(
+        device=message.device_id, status=Status.PENDING, scheduled_at__lte=due_by
+    )
+    return line.filter(first).order_by()[:most].count()
+
+
 def days(count: int = 14, now: datetime | None = None) -> list[Span]:
     """Returns the last `count` days of the current time zone, the oldest first, today last.
 
