@@ -65,7 +65,7 @@ class Allocation:
         now: datetime | None = None,
     ) -> None:
         """`now`, where it is asked ahead of `starts_at`: what waits leaves from then on, as things
-        stand. What is held by a pause is passed over, as `ends_of_campaigns` does it: it leaves
+        stand. What is held by a pause is passed over, as `outlooks` does it: it leaves
         when somebody resumes it, which nobody can foretell. Otherwise it is waited for as well: a
         deadline has to hold also if they do.
         """

@@ -13,7 +13,7 @@ from django.db.models import Count, Min
 
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage
-from broadcasts.pacing import Brake, Hold, Pace, Slot
+from broadcasts.pacing import Brake, Hold, Holdup, Pace, Slot
 from broadcasts.queryset import BroadcastMessageQuerySet
 from broadcasts.track import Track
 from devices.models import Device
@@ -54,27 +54,50 @@ def lines_of(
     return lines
 
 
-def ends_of_campaigns(devices: Iterable[Device], starts_at: datetime) -> dict[int, datetime]:
-    """Returns {campaign id: when the last of its messages leaves}, of the campaigns that are sent
-    from these devices.
+class Outlook(NamedTuple):
+    """How a campaign goes on. `ends_at`: when the last of its messages leaves, None where that
+    cannot be told; `holdup`: of the devices that something of it waits for."""
 
-    Without those that also wait for a device of which nobody can say when it sends: their end
-    cannot be told. One statement, for a look at each message that waits: for the scheduler, not
-    for a page.
+    ends_at: datetime | None
+    holdup: Holdup
+
+
+def outlooks(devices: Iterable[Device], starts_at: datetime) -> dict[int, Outlook]:
+    """Returns {campaign id: how it goes on}, of the campaigns that are sent from these devices, the
+    usable ones.
+
+    No end can be told of those that also wait for a device of which nobody can say when it sends.
+    One statement, for a look at each message that waits: for the scheduler, not for a page.
     """
     groups = waiting(BroadcastMessage.objects.leaving())
     ends: dict[int, datetime] = {}
+    holds: dict[int, list[Hold | None]] = defaultdict(list)
     for device in devices:
         pace = Pace.if_known(device)
         if device.may_send_at(starts_at) is None or pace is None:
             continue
         line = Line.of(device, starts_at, pace)
+        has_known: dict[int, bool] = defaultdict(bool)
         for group in groups.pop(device.pk, ()):
             at = line.play(group)
             if group.campaign_id:
                 ends[group.campaign_id] = max(ends.get(group.campaign_id, at), at)
-    unknown = {group.campaign_id for left in groups.values() for group in left}
-    return {pk: at for pk, at in ends.items() if pk not in unknown}
+                has_known[group.campaign_id] |= group.lane not in BroadcastMessage.FIRST_CONTACTS
+        for pk, knows in has_known.items():
+            holds[pk].append(hold_of_waiting(device, starts_at, only_new=not knows))
+    for left in groups.values():
+        for pk in {group.campaign_id for group in left if group.campaign_id}:
+            ends.pop(pk, None)
+            holds[pk].append(None)
+    return {pk: Outlook(ends.get(pk), Holdup.of(of_one)) for pk, of_one in holds.items()}
+
+
+def hold_of_waiting(device: Device, now: datetime, *, only_new: bool) -> Hold | None:
+    """Returns what holds messages that wait for this device: all to new people, or not. One that is
+    away is not held: it does not send whatever its pace."""
+    if device.state != Device.Status.ONLINE:
+        return None
+    return pacing.hold_of(device, now, first_contact=only_new)
 
 
 def waiting(messages: BroadcastMessageQuerySet) -> dict[int, list[Group]]:
@@ -123,6 +146,15 @@ class Line:
         if self.first and group.lane in BroadcastMessage.FIRST_CONTACTS:
             at = max(at, self.first.play(gap, group.messages))
         return at
+
+    def leave_before(self, until: datetime, known: int, new: int) -> int:
+        """Returns how many of so many messages leave before then, of those to people it has talked
+        with and of those to new ones, who stand behind them. Plays the line through."""
+        gap = self.gap(0, 0)
+        leave = self.all.play_until(until, gap, known + new)
+        if self.first is None or leave <= known:
+            return leave
+        return min(leave, known + self.first.play_until(until, gap, new))
 
     def gap(self, min_delay_seconds: int, max_delay_seconds: int) -> float:
         """Returns the mean pause, where messages ask for one of so many seconds at least."""

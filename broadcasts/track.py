@@ -44,6 +44,19 @@ class Track:
                 yesterday = self.moment, self.slot, count
         return self.moment
 
+    def play_until(self, until: datetime, gap_seconds: float, count: int) -> int:
+        """Returns how many leave before `until`, of so many messages."""
+        step = timedelta(seconds=gap_seconds / self.pace.speed)
+        left = count
+        while left > 0:
+            found = self.stretch(gap_seconds, left)
+            if found.ends_at >= until:
+                # Those of the stretch that begin before it: rounded up, and none where it is past.
+                fit = max(-((found.begins_at - until) // step), 0) if step else 0
+                return count - left + min(fit, found.messages)
+            left -= found.messages
+        return count
+
     def _skip_days(self, moment: datetime, slot: Slot, before: int, count: int) -> int:
         """Goes on by whole days, as far as each is like the one since that moment, when so many
         more were left; returns how many messages leave in them."""

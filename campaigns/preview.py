@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -113,9 +115,13 @@ def _about_others(campaign: Campaign) -> Iterator[str]:
     recent = timezone.now() - timedelta(days=7)
     same = Campaign.objects.filter(message=campaign.message, scheduled_at__gte=recent)
     for other in same.exclude(pk=campaign.pk).exclude(status__in=["draft", "cancelled"])[:3]:
-        yield _("“%(title)s” says the same, word for word. Whoever is in both reads it twice.") % {
-            "title": other.title
-        }
+        said = _("{campaign} says the same, word for word. Whoever is in both reads it twice.")
+        link = format_html('<a href="{}">“{}”</a>', _page(other), other.title)
+        yield format_html(said, campaign=link)
+
+
+def _page(campaign: Campaign) -> str:
+    return reverse("campaigns:detail", args=[campaign.pk])
 
 
 def _about_devices(devices: list[Device]) -> Iterator[str]:

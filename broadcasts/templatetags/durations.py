@@ -1,4 +1,4 @@
-"""How long something takes. Django's own words begin at a minute: "0 minutes left" of half of one."""
+"""How long something takes. Django's own words begin at a minute: half of one is "0 minutes"."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ from django import template
 from django.utils import timezone
 from django.utils.formats import date_format, time_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
 from broadcasts.models import BroadcastMessage
-from broadcasts.pacing import Brake, Hold, Pace, Slot, Use, use_of_caps, waits_for
+from broadcasts.pacing import Brake, Hold, Holdup, Pace, Slot, Use, use_of_caps, waits_for
 from devices.models import Device
 
 register = template.Library()
@@ -85,6 +86,42 @@ def away(device: Device) -> str:
         state = Device.Status(device.state).label
         return _("%(device)s is %(state)s.") % {"device": device, "state": state}
     return ""
+
+
+# Of several devices, or where there is room for a few words only.
+SHORT = {
+    Brake.WARM_UP: _lazy("today's messages of the warm-up sent"),
+    Brake.NEW_PEOPLE_A_DAY: _lazy("daily cap on new people reached"),
+    Brake.MESSAGES_A_DAY: _lazy("daily cap reached"),
+    Brake.MESSAGES_AN_HOUR: _lazy("hourly cap reached"),
+    Brake.SENDING_HOURS: _lazy("outside of sending hours"),
+}
+
+
+@register.filter
+def in_short(hold: Hold) -> str:
+    """Says of one device: "daily cap reached, goes on tomorrow at 00:00"."""
+    values = {"why": SHORT[hold.brake], "when": _when(hold.until)}
+    return _("%(why)s, goes on %(when)s") % values
+
+
+@register.filter
+def summed_up(holdup: Holdup) -> str:
+    """Says how many devices of a campaign are held, by what, and when the first goes on."""
+    assert holdup.until  # some are
+    text = ngettext(
+        "%(held)s of %(devices)s devices waits: %(why)s, goes on %(when)s.",
+        "%(held)s of %(devices)s devices wait: %(why)s, the first goes on %(when)s.",
+        holdup.held,
+    )
+    if holdup.devices == 1:
+        text = _("Its device waits: %(why)s, goes on %(when)s.")
+    return text % {
+        "held": f"{holdup.held:,}",
+        "devices": f"{holdup.devices:,}",
+        "why": SHORT[Brake(holdup.brake)] if holdup.brake else _("caps or sending hours"),
+        "when": _when(holdup.until),
+    }
 
 
 @register.filter

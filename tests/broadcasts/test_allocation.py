@@ -70,6 +70,17 @@ def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) ->
     assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, count)
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_as_many_leave_before_a_moment_as_a_message_at_a_time(seed: int) -> None:
+    pace, slot, start, gap, count = some_case(seed)
+    until = start + timedelta(seconds=random.Random(seed).uniform(0, 100_000))
+
+    expected = islice(one_by_one.plan(pace, slot, start, gap), count)
+    leave = sum(at < until for at in expected)
+
+    assert Track(pace, slot, start).play_until(until, gap, count) == leave
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_days_that_are_skipped_give_the_same_as_a_message_at_a_time(seed: int) -> None:
     """Over clock changes in spring and autumn, warm-ups and hours that pass midnight."""
