@@ -92,6 +92,10 @@ class Allocation:
     def __bool__(self) -> bool:
         return bool(self._queues)
 
+    def __contains__(self, device_id: object) -> bool:
+        """Whether this device may be given something."""
+        return device_id in self._queues
+
     def place(
         self, preferred_device_id: int | None, *, knows: bool = False
     ) -> tuple[Device, datetime]:

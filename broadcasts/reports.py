@@ -238,9 +238,8 @@ def days(count: int = 14, now: datetime | None = None) -> list[Span]:
 def health(now: datetime | None = None) -> Health:
     """Returns whether broadcasters and scheduler are at work, and what must be zero."""
     runs = Task.objects.filter(func=SCHEDULED_BY).order_by("-stopped")
-    starts_at, ends_at = day_bounds(timezone.localtime(now).date())
-    sent = Q(status=Status.SENT) & ~Q(priority=BroadcastMessage.Priority.TEST)
-    texts = _ended_between(starts_at, ends_at).aggregate(
+    sent = _sent_in_earnest()
+    texts = _ended_between(*day_bounds(timezone.localtime(now).date())).aggregate(
         sent=Count("pk", filter=sent),
         different=Count(
             Concat("recipient_phone", "body", output_field=TextField()), filter=sent, distinct=True
@@ -253,6 +252,17 @@ def health(now: datetime | None = None) -> Health:
         stuck=BroadcastMessage.objects.stuck().count(),
         repeated_today=texts["sent"] - texts["different"],
     )
+
+
+def repeated(day: date) -> BroadcastMessageQuerySet:
+    """Returns the messages that `Health.repeated_today` counts: all of a text but the first."""
+    sent = _ended_between(*day_bounds(day)).filter(_sent_in_earnest())
+    firsts = sent.values("recipient_phone", "body").annotate(first=Min("pk")).values("first")
+    return sent.exclude(pk__in=firsts)
+
+
+def _sent_in_earnest() -> Q:
+    return Q(status=Status.SENT) & ~Q(priority=BroadcastMessage.Priority.TEST)
 
 
 def scheduler() -> Scheduler:

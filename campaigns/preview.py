@@ -10,17 +10,19 @@ from zoneinfo import ZoneInfo
 
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from broadcasts.rendering import render
+from broadcasts.templatetags.holds import away, held_at
 from campaigns.audience import Audience, AudienceSummary
 from campaigns.forecast import DeviceShare, Forecast, forecast
 from campaigns.models import Campaign
 from devices.cards import Card
 from devices.models import Device
-from leads.models import Lead
+from leads.models import Lead, SkipReason
 
 # {name} or {first_name} without a word for those whose name is not known.
 _BARE_NAME = re.compile(r"\{\s*(?:first_)?name\s*\}")
@@ -35,6 +37,7 @@ class Preview:
     warnings do not.
     """
 
+    audience: Audience
     summary: AudienceSummary
     devices: list[Device]
     blockers: list[str]
@@ -47,6 +50,16 @@ class Preview:
     zone: ZoneInfo
 
     @property
+    def skipped(self) -> list[tuple[SkipReason, int, str]]:
+        """Who is left out: the reason, how many, and the address of the list of exactly those."""
+        niches = [niche.pk for niche in self.audience.niches]
+        shown = {"status": self.audience.status, "niche": niches}
+        return [
+            (reason, count, reverse("leads:list", query={"may": reason.value, **shown}))
+            for reason, count in self.summary.skipped.items()
+        ]
+
+    @property
     def previous_offset(self) -> int | None:
         return self.offset - 1 if self.offset else None
 
@@ -54,6 +67,27 @@ class Preview:
     def shares(self) -> list[tuple[Card, DeviceShare]]:
         """What each device is expected to send, with the device as its own pages show it."""
         return [(Card(share.device, share.count), share) for share in self.forecast.per_device]
+
+    @property
+    def idle(self) -> list[tuple[Card, str]]:
+        """The devices that were chosen and get nothing of it, with the reason."""
+        if not self.forecast.per_device:
+            return []  # what stands in the way of all of them is said as such
+        busy = {share.device.pk for share in self.forecast.per_device}
+        chosen = sorted(self.audience.devices, key=lambda device: device.name)
+        return [(Card(each, 0), self._why_idle(each)) for each in chosen if each.pk not in busy]
+
+    def _why_idle(self, device: Device) -> str:
+        if device not in self.devices:
+            return away(device)
+        if not self.forecast.free_leads:
+            return _("Everybody in this audience stays with another device.")
+        if (until := device.may_send_at(self.starts_at)) and until > self.starts_at:
+            when = date_format(timezone.localtime(until), "j M, H:i")
+            return _("WhatsApp lets it send nothing before %(when)s.") % {"when": when}
+        if hold := held_at(device, self.starts_at, first_contact=True):
+            return f"{hold} {_('The others are done before that.')}" if hold.when else hold.why
+        return _("The others are done before its turn comes.")
 
     @property
     def next_offset(self) -> int | None:
@@ -81,6 +115,7 @@ def preview(
     lead = audience.sample(offset) if summary.will_receive else None
     devices = audience.usable_devices()
     return Preview(
+        audience=audience,
         summary=summary,
         devices=devices,
         blockers=audience.blockers(summary),
