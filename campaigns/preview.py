@@ -12,11 +12,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from broadcasts.pacing import Pace, hold_of
 from broadcasts.rendering import render
-from broadcasts.templatetags.holds import away, held_at
+from broadcasts.templatetags.holds import away, held, in_short
 from campaigns.audience import Audience, AudienceSummary
 from campaigns.forecast import DeviceShare, Forecast, forecast
 from campaigns.models import Campaign
@@ -80,13 +82,15 @@ class Preview:
     def _why_idle(self, device: Device) -> str:
         if device not in self.devices:
             return away(device)
+        if Pace.if_known(device) is None:
+            return str(held(device))
         if not self.forecast.free_leads:
             return _("Everybody in this audience stays with another device.")
         if (until := device.may_send_at(self.starts_at)) and until > self.starts_at:
             when = date_format(timezone.localtime(until), "j M, H:i")
             return _("WhatsApp lets it send nothing before %(when)s.") % {"when": when}
-        if hold := held_at(device, self.starts_at, first_contact=True):
-            return f"{hold} {_('The others are done before that.')}" if hold.when else hold.why
+        if hold := hold_of(device, self.starts_at, first_contact=True):
+            return _("%(why)s. The others are done before.") % {"why": capfirst(in_short(hold))}
         return _("The others are done before its turn comes.")
 
     @property

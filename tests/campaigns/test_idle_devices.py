@@ -40,11 +40,9 @@ def reasons(campaign: Campaign) -> list[tuple[str, str]]:
         ({"timezone": "Mars/Olympus_Mons"},
          "Idle is in the time zone Mars/Olympus_Mons, which this host does not know."),
         ({"daily_limit": 60, "usage_day_count": 60},
-         "Idle has sent its 60 messages of today. Idle goes on tomorrow at 00:00. The others are "
-         "done before that."),
+         "Daily cap reached, goes on tomorrow at 00:00. The others are done before."),
         ({"first_contact_limit": 20, "usage_day_count": 20, "usage_first_count": 20},
-         "Idle has written to its 20 new people of today. Idle goes on tomorrow at 00:00. The "
-         "others are done before that."),
+         "Daily cap on new people reached, goes on tomorrow at 00:00. The others are done before."),
         ({"next_send_at": timezone.now() + timedelta(hours=1)},
          "The others are done before its turn comes."),
     ],
