@@ -202,7 +202,7 @@ def _leaving(lines: Iterable[tuple[int | None, int, int]], now: datetime, until:
     return leaving
 
 
-def before(message: BroadcastMessage, most: int) -> int:
+def ahead_of(message: BroadcastMessage, most: int) -> int:
     """Returns how many leave from its device before this message that waits, or `most` if more.
 
     A look at each of them: for the page of one message, not for a list.

@@ -10,9 +10,8 @@ from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Case, Exists, Q, Value, When
 from django.db.models.functions import Now
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from broadcasts.pacing import Holdup
 from broadcasts.rendering import validate_body
@@ -139,7 +138,7 @@ class Campaign(models.Model):
         longer."""
         shortest, longest = self.min_delay_seconds, self.max_delay_seconds
         if not longest:
-            return _t("pauses as its devices have them")
+            return gettext("pauses as its devices have them")
         if shortest == longest:
             text = ngettext(
                 "pauses of %(longest)d second at least",
@@ -147,7 +146,7 @@ class Campaign(models.Model):
                 longest,
             )
         else:
-            text = _t("pauses of %(shortest)d to %(longest)d seconds at least")
+            text = gettext("pauses of %(shortest)d to %(longest)d seconds at least")
         return text % {"shortest": shortest, "longest": longest}
 
     def usable_devices(self) -> list[Device]:

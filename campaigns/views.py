@@ -157,8 +157,8 @@ def _rows(campaign: Campaign, chosen: QueryDict) -> Any:
 
 def _progress_context(of_one: Progress) -> dict[str, Any]:
     every = 2 if of_one.is_running or of_one.is_due else 15
-    # Each look reads every row of it: a million takes a second.
-    every = max(every, min(int(of_one.rows / ROWS_A_SECOND), 15))
+    # Each look reads every row of it: of a million it takes more than a second.
+    every = max(every, min(int(of_one.rows / ROWS_A_SECOND), 30))
     devices = [row for row in of_one.devices or () if row.device]
     away = [row for row in devices if row.remaining and row.device and row.device.state != "online"]
     # What is said aloud changes in steps of ten percent, not with every message.

@@ -12,8 +12,7 @@ from django import template
 from django.utils import timezone
 from django.utils.formats import date_format, time_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake, Hold, Holdup, Pace, Slot, Use, use_of_caps, waits_for
@@ -90,11 +89,11 @@ def away(device: Device) -> str:
 
 # Of several devices, or where there is room for a few words only.
 SHORT = {
-    Brake.WARM_UP: _lazy("today's messages of the warm-up sent"),
-    Brake.NEW_PEOPLE_A_DAY: _lazy("daily cap on new people reached"),
-    Brake.MESSAGES_A_DAY: _lazy("daily cap reached"),
-    Brake.MESSAGES_AN_HOUR: _lazy("hourly cap reached"),
-    Brake.SENDING_HOURS: _lazy("outside of sending hours"),
+    Brake.WARM_UP: gettext_lazy("today's messages of the warm-up sent"),
+    Brake.NEW_PEOPLE_A_DAY: gettext_lazy("daily cap on new people reached"),
+    Brake.MESSAGES_A_DAY: gettext_lazy("daily cap reached"),
+    Brake.MESSAGES_AN_HOUR: gettext_lazy("hourly cap reached"),
+    Brake.SENDING_HOURS: gettext_lazy("outside of sending hours"),
 }
 
 

@@ -56,7 +56,7 @@ def turn(message: BroadcastMessage) -> str:
     """Says how many leave before a waiting message, for its own page: it counts them."""
     if _as_good_as(message) != Status.PENDING or message.device is None:
         return ""
-    count = reports.before(message, MOST)
+    count = reports.ahead_of(message, MOST)
     if not count:
         return _("It is the first in the line of %(device)s.") % {"device": message.device}
     text = ngettext(

@@ -202,4 +202,4 @@ def test_the_larger_a_campaign_the_less_often_its_page_asks(
     monkeypatch.setattr(views, "ROWS_A_SECOND", 0.5)
     assert "every 6s" in page(viewer_client, "campaigns:progress", campaign.pk)
     monkeypatch.setattr(views, "ROWS_A_SECOND", 0.01)
-    assert "every 15s" in page(viewer_client, "campaigns:progress", campaign.pk)
+    assert "every 30s" in page(viewer_client, "campaigns:progress", campaign.pk)
