@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage
@@ -27,6 +27,7 @@ class Group(NamedTuple):
     max_delay_seconds: int
     campaign_id: int | None = None
     messages: int = 1
+    pending: int = 1  # of these, those that nobody has taken yet
 
 
 def lines_of(
@@ -77,19 +78,25 @@ def outlooks(devices: Iterable[Device], starts_at: datetime) -> dict[int, Outloo
         if device.may_send_at(starts_at) is None or pace is None:
             continue
         line = Line.of(device, starts_at, pace)
-        has_known: dict[int, bool] = defaultdict(bool)
+        lanes: dict[int, set[int]] = defaultdict(set)
         for group in groups.pop(device.pk, ()):
             at = line.play(group)
-            if group.campaign_id:
-                ends[group.campaign_id] = max(ends.get(group.campaign_id, at), at)
-                has_known[group.campaign_id] |= group.lane not in BroadcastMessage.FIRST_CONTACTS
-        for pk, knows in has_known.items():
-            holds[pk].append(hold_of_waiting(device, starts_at, only_new=not knows))
+            if pk := group.campaign_id:
+                ends[pk] = max(ends.get(pk, at), at)
+                if group.pending:
+                    lanes[pk].add(group.lane)
+        for pk, of_one in lanes.items():
+            only_new = of_one <= set(BroadcastMessage.FIRST_CONTACTS)
+            holds[pk].append(hold_of_waiting(device, starts_at, only_new=only_new))
+    nowhere = groups.pop(0, [])
     for left in groups.values():
-        for pk in {group.campaign_id for group in left if group.campaign_id}:
-            ends.pop(pk, None)
+        for pk in {group.campaign_id for group in left if group.campaign_id and group.pending}:
             holds[pk].append(None)
-    return {pk: Outlook(ends.get(pk), Holdup.of(of_one)) for pk, of_one in holds.items()}
+    unknown = {group.campaign_id for left in (nowhere, *groups.values()) for group in left}
+    return {
+        pk: Outlook(None if pk in unknown else ends.get(pk), Holdup.of(holds[pk]))
+        for pk in {*ends, *holds}
+    }
 
 
 def hold_of_waiting(device: Device, now: datetime, *, only_new: bool) -> Hold | None:
@@ -105,7 +112,9 @@ def waiting(messages: BroadcastMessageQuerySet) -> dict[int, list[Group]]:
     those without a device."""
     fields = "device_id", "priority", "min_delay_seconds", "max_delay_seconds", "campaign_id"
     groups = messages.order_by().values_list(*fields)
-    groups = groups.annotate(Count("pk")).alias(first_at=Min("scheduled_at"))
+    is_pending = Q(status=BroadcastMessage.Status.PENDING)
+    groups = groups.annotate(Count("pk"), pending=Count("pk", filter=is_pending))
+    groups = groups.alias(first_at=Min("scheduled_at"))
     found: dict[int, list[Group]] = defaultdict(list)
     for device_id, *group in groups.order_by("priority", "first_at"):
         found[device_id or 0].append(Group(*group))

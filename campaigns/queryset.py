@@ -101,7 +101,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
             return 0
         found = outlooks(Device.objects.usable(), timezone.now())
         nothing = Outlook(None, Holdup.of([]))
-        for campaign in sending:
+        for campaign in sending.defer("message"):
             if changed := campaign.outlook_changes(found.get(campaign.pk, nothing)):
                 sending.filter(pk=campaign.pk).update(**changed)
         return sum(outlook.ends_at is not None for outlook in found.values())

@@ -120,7 +120,7 @@ def recipients(request: HttpRequest, pk: int) -> HttpResponse:
         "chosen": chosen if chosen in GROUPS else "",
         "tabs": _tabs(of_one, chosen),
         "page": window(rows.defer("body", "campaign__message"), request.GET),
-        "skip_reason": dict(SkipReason.choices).get(request.GET.get("reason", "")),
+        "skip_reason": _in_words(request.GET.get("reason", "")),
         "q": request.GET.get("q", ""),
     }
     with timezone.override(campaign.zone):
@@ -212,12 +212,16 @@ def _tabs(of_one: Progress, chosen: str) -> list[tuple[str, Any, int]]:
     return [tab for tab in tabs if tab[2] or tab[0] == chosen]
 
 
-def _skipped(of_one: Progress) -> list[tuple[SkipReason, int]]:
-    """The reasons why leads were left out, with how many each."""
+def _skipped(of_one: Progress) -> list[tuple[str, str, int]]:
+    """Why leads were left out: the reason, in words, and how many each."""
     if not of_one.counts["skipped"]:
         return []
     found = reports.skipped_by_reason(of_one.campaign.pk)
-    return [(SkipReason(reason), count) for reason, count in found.items()]
+    return [(reason, _in_words(reason), count) for reason, count in found.items()]
+
+
+def _in_words(reason: str) -> str:
+    return str(dict(SkipReason.choices).get(reason, reason))
 
 
 def _reasons(campaign: Campaign) -> Callable[[BroadcastMessage], str]:

@@ -141,6 +141,21 @@ def test_a_device_that_has_nothing_left_to_send_is_not_waited_for() -> None:
     assert holdups(campaign) == [None, None]
 
 
+def test_what_is_being_sent_or_has_no_device_does_not_count_as_waiting(campaign: Campaign) -> None:
+    BroadcastMessageFactory(campaign=campaign, device=None)
+    busy = capped(daily_limit=60)
+    BroadcastMessageFactory(
+        campaign=campaign, device=busy, status="queued", lease_epoch=1,
+        processing_started_at=timezone.now(),
+    )  # fmt: skip
+
+    live, stored = holdups(campaign)
+
+    assert live == stored
+    assert live
+    assert (live.devices, live.held) == (2, 1)
+
+
 def test_a_paused_campaign_waits_for_nothing_but_its_operator(
     viewer_client: Client, campaign: Campaign
 ) -> None:
