@@ -12,7 +12,8 @@ from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
-from broadcasts.timeline import Line, Turns, lines_of
+from broadcasts.timeline import Line, lines_of
+from broadcasts.track import Turns
 from devices.models import Device
 
 # Retries, drips that go first and the time a send takes add up: the later a message is expected,
@@ -64,7 +65,7 @@ class Allocation:
         now: datetime | None = None,
     ) -> None:
         """`now`, where it is asked ahead of `starts_at`: what waits leaves from then on, as things
-        stand. What is held by a pause is passed over, as `ends_of_campaigns` does it: it leaves
+        stand. What is held by a pause is passed over, as `outlooks` does it: it leaves
         when somebody resumes it, which nobody can foretell. Otherwise it is waited for as well: a
         deadline has to hold also if they do.
         """
@@ -90,6 +91,10 @@ class Allocation:
 
     def __bool__(self) -> bool:
         return bool(self._queues)
+
+    def __contains__(self, device_id: object) -> bool:
+        """Whether this device may be given something."""
+        return device_id in self._queues
 
     def place(
         self, preferred_device_id: int | None, *, knows: bool = False

@@ -4,17 +4,23 @@ from typing import Any
 
 from django import forms
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import BroadcastMessageQuerySet
-from broadcasts.reports import day_bounds
+from broadcasts.reports import day_bounds, repeated
 from leads.models import Lead
 
 OFFERED = 50
 _ORIGINS = ("campaign", "sequence", "device")
-# What is at a broadcaster this moment, for the figures that count both.
-_WORKING = "working"
+# Beside the statuses, what figures count that link here.
+_FIGURES = [
+    ("working", _("being sent")),
+    ("stuck", _("stuck")),
+    ("tried", _("sent or failed")),
+    ("repeated", _("same text twice in a day")),
+]
 
 
 class MessageFilterForm(forms.Form):
@@ -28,8 +34,8 @@ class MessageFilterForm(forms.Form):
         label=_("Status"), required=False,
         choices=[
             ("", _("all")),
-            (_WORKING, _("being sent")),
             *BroadcastMessage.Status.choices,
+            *_FIGURES,
         ],
     )  # fmt: skip
     day = forms.DateField(
@@ -56,12 +62,23 @@ class MessageFilterForm(forms.Form):
         self.is_valid()
         chosen = {name: value for name, value in self.cleaned_data.items() if value}
         q = chosen.pop("q", "")
-        if chosen.get("status") == _WORKING:
-            chosen["status__in"] = ["processing", "queued"]
-            del chosen["status"]
-        if day := chosen.pop("day", None):
-            chosen["finished_at__gte"], chosen["finished_at__lt"] = day_bounds(day)
+        status, day = chosen.pop("status", ""), chosen.pop("day", None)
         found = BroadcastMessage.objects.filter(**chosen)
+        match status:
+            case "working":
+                found = found.filter(status__in=["processing", "queued"])
+            case "stuck":
+                found = found.stuck()
+            case "tried":
+                found = found.filter(status__in=["sent", "failed"])
+            case "repeated":
+                day = day or timezone.localdate()
+                found = found.filter(pk__in=repeated(day).values("pk"))
+            case str() if status:
+                found = found.filter(status=status)
+        if day:
+            starts_at, ends_at = day_bounds(day)
+            found = found.filter(finished_at__gte=starts_at, finished_at__lt=ends_at)
         return found.filter(_to(q)) if q else found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
@@ -43,6 +44,27 @@ class Hold(NamedTuple):
     since: datetime
     until: datetime
     limit: int | None = None  # of the cap that is used up
+
+
+class Holdup(NamedTuple):
+    """Of the devices that something waits for, how many are held, and when the first goes on."""
+
+    devices: int
+    held: int
+    brake: str = ""  # what holds them all; empty where several things do
+    until: datetime | None = None
+
+    @classmethod
+    def of(cls, holds: Sequence[Hold | None]) -> Holdup:
+        """Sums up what holds each of these devices; None where nothing does."""
+        held = [hold for hold in holds if hold]
+        brakes = {hold.brake for hold in held}
+        return cls(
+            devices=len(holds),
+            held=len(held),
+            brake=brakes.pop() if len(brakes) == 1 else "",
+            until=min((hold.until for hold in held), default=None),
+        )
 
 
 class Use(NamedTuple):
@@ -181,6 +203,14 @@ def waits_for(pace: Pace, slot: Slot, now: datetime, *, first_contact: bool = Fa
         until = earliest(pace, slot, _beginning(pace, tomorrow))
         return Hold(Brake.NEW_PEOPLE_A_DAY, moment, until, pace.first_contact_limit)
     return hold and hold._replace(until=until)
+
+
+def hold_of(device: Device, now: datetime, *, first_contact: bool = False) -> Hold | None:
+    """Returns what `waits_for` says of this device; None also where nobody can tell."""
+    pace = Pace.if_known(device)
+    if pace is None:
+        return None
+    return waits_for(pace, Slot.of(device), now, first_contact=first_contact)
 
 
 def use_of_caps(pace: Pace, slot: Slot, now: datetime) -> list[Use]:

@@ -13,17 +13,18 @@ index that begins with the equal column, or one in the order of the GROUP BY, an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.db.models import Count, Max, Min, Q, TextField
+from django.db.models import Count, Min, Q, TextField
 from django.db.models.functions import Concat, Now, TruncMinute
 from django.utils import timezone
 from django_q.models import Schedule, Task
 
 from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.pacing import Pace
 from broadcasts.queryset import BroadcastMessageQuerySet
-from devices.cards import Card
+from broadcasts.timeline import Line
 from devices.models import Device
 
 Status = BroadcastMessage.Status
@@ -61,15 +62,23 @@ class Today:
 
 @dataclass(frozen=True)
 class Queue:
-    """What has not ended yet. `oldest_due_at` is None where nothing waits that should have left."""
+    """What has not ended yet. `oldest_due_at` is None where nothing waits that should have left.
+
+    `leaving_today`: what of it the caps, sending hours and pauses of the devices let leave before
+    midnight; campaigns may ask for longer pauses.
+    """
 
     waiting: int
-    waiting_until_tonight: int
+    leaving_today: int
     due: int
     oldest_due_at: datetime | None
     being_sent: int
     paused: int
     unknown: int
+
+    @property
+    def waiting_longer(self) -> int:
+        return self.waiting - self.leaving_today
 
 
 @dataclass(frozen=True)
@@ -132,38 +141,6 @@ class Fleet:
         return self.total - self.online - self.troubled_count
 
 
-@dataclass(frozen=True)
-class DeviceCounts:
-    """One device's part of a campaign. `device` is None for rows that no device was found for."""
-
-    device: Device | None
-    counts: dict[str, int] = field(default_factory=dict)
-    delivered: int = 0
-    read: int = 0
-    last_at: datetime | None = None
-
-    @property
-    def card(self) -> Card | None:
-        """The device as its own pages show it."""
-        return Card(self.device, self.remaining) if self.device else None
-
-    @property
-    def planned(self) -> int:
-        return sum(self.counts.values())
-
-    @property
-    def sent(self) -> int:
-        return self.counts.get(Status.SENT, 0)
-
-    @property
-    def failed(self) -> int:
-        return self.counts.get(Status.FAILED, 0)
-
-    @property
-    def remaining(self) -> int:
-        return sum(self.counts.get(status, 0) for status in BroadcastMessage.OPEN)
-
-
 def today(now: datetime | None = None) -> Today:
     """Returns what ended since midnight of the current time zone."""
     starts_at, ends_at = day_bounds(timezone.localtime(now).date())
@@ -178,14 +155,19 @@ def queue(now: datetime | None = None) -> Queue:
     """Returns what waits, what is under way and what only an operator can settle."""
     now = now or timezone.now()
     tonight = day_bounds(timezone.localtime(now).date())[1]
-    is_due = Q(scheduled_at__lte=now)
-    pending = BroadcastMessage.objects.filter(status=Status.PENDING).aggregate(
-        waiting=Count("pk"),
-        waiting_until_tonight=Count("pk", filter=Q(scheduled_at__lt=tonight)),
-        due=Count("pk", filter=is_due),
-        oldest_at=Min("scheduled_at"),
+    # In the order of idx_broadcast_optimize, and all of it read off there.
+    lines = list(
+        BroadcastMessage.objects.filter(status=Status.PENDING)
+        .order_by()
+        .values_list("device_id", "priority")
+        .annotate(
+            waiting=Count("pk"),
+            today=Count("pk", filter=Q(scheduled_at__lt=tonight)),
+            due=Count("pk", filter=Q(scheduled_at__lte=now)),
+            oldest_at=Min("scheduled_at"),
+        )
     )
-    oldest_at = pending.pop("oldest_at")
+    oldest_at = min((line[-1] for line in lines), default=None)
     others = dict(
         BroadcastMessage.objects.order_by()
         .filter(status__in=[Status.PROCESSING, Status.QUEUED, Status.PAUSED, Status.UNKNOWN])
@@ -193,12 +175,49 @@ def queue(now: datetime | None = None) -> Queue:
         .annotate(Count("pk"))
     )
     return Queue(
-        **pending,
+        waiting=sum(waiting for _, _, waiting, *_ in lines),
+        leaving_today=_leaving(
+            ((pk, lane, today) for pk, lane, _, today, *_ in lines), now, tonight
+        ),
+        due=sum(due for *_, due, _ in lines),
         oldest_due_at=oldest_at if oldest_at and oldest_at <= now else None,
         being_sent=others.get("processing", 0) + others.get("queued", 0),
         paused=others.get("paused", 0),
         unknown=others.get("unknown", 0),
     )
+
+
+def _leaving(lines: Iterable[tuple[int | None, int, int]], now: datetime, until: datetime) -> int:
+    """Returns how many of these (device id, lane, number) leave before then."""
+    counts: dict[int, list[int]] = {}
+    for pk, lane, count in lines:
+        if pk and count:
+            is_new = lane in BroadcastMessage.FIRST_CONTACTS
+            counts.setdefault(pk, [0, 0])[is_new] += count
+    leaving = 0
+    for device in Device.objects.filter(pk__in=sorted(counts)):
+        pace = Pace.if_known(device)
+        if pace and device.may_send_at(now):
+            leaving += Line.of(device, now, pace).leave_before(until, *counts[device.pk])
+    return leaving
+
+
+def ahead_of(message: BroadcastMessage, most: int) -> int:
+    """Returns how many leave from its device before this message that waits, or `most` if more.
+
+    A look at each of them: for the page of one message, not for a list.
+    """
+    due_by = max(timezone.now(), message.scheduled_at)
+    same_lane = Q(priority=message.priority)
+    first = (
+        Q(priority__lt=message.priority)
+        | same_lane & Q(scheduled_at__lt=message.scheduled_at)
+        | same_lane & Q(scheduled_at=message.scheduled_at, pk__lt=message.pk)
+    )
+    line = BroadcastMessage.objects.leaving().filter(
+        device=message.device_id, status=Status.PENDING, scheduled_at__lte=due_by
+    )
+    return line.filter(first).order_by()[:most].count()
 
 
 def days(count: int = 14, now: datetime | None = None) -> list[Span]:
@@ -219,9 +238,8 @@ def days(count: int = 14, now: datetime | None = None) -> list[Span]:
 def health(now: datetime | None = None) -> Health:
     """Returns whether broadcasters and scheduler are at work, and what must be zero."""
     runs = Task.objects.filter(func=SCHEDULED_BY).order_by("-stopped")
-    starts_at, ends_at = day_bounds(timezone.localtime(now).date())
-    sent = Q(status=Status.SENT) & ~Q(priority=BroadcastMessage.Priority.TEST)
-    texts = _ended_between(starts_at, ends_at).aggregate(
+    sent = _sent_in_earnest()
+    texts = _ended_between(*day_bounds(timezone.localtime(now).date())).aggregate(
         sent=Count("pk", filter=sent),
         different=Count(
             Concat("recipient_phone", "body", output_field=TextField()), filter=sent, distinct=True
@@ -234,6 +252,17 @@ def health(now: datetime | None = None) -> Health:
         stuck=BroadcastMessage.objects.stuck().count(),
         repeated_today=texts["sent"] - texts["different"],
     )
+
+
+def repeated(day: date) -> BroadcastMessageQuerySet:
+    """Returns the messages that `Health.repeated_today` counts: all of a text but the first."""
+    sent = _ended_between(*day_bounds(day)).filter(_sent_in_earnest())
+    firsts = sent.values("recipient_phone", "body").annotate(first=Min("pk")).values("first")
+    return sent.exclude(pk__in=firsts)
+
+
+def _sent_in_earnest() -> Q:
+    return Q(status=Status.SENT) & ~Q(priority=BroadcastMessage.Priority.TEST)
 
 
 def scheduler() -> Scheduler:
@@ -287,32 +316,6 @@ def rates_by_campaign(
     return rates
 
 
-def by_device(campaign_id: int) -> list[DeviceCounts]:
-    """Returns a campaign's rows by device, in the order of the devices' names.
-
-    Reads every row of the campaign (200 ms for 300,000): for what is asked a few times a minute.
-    """
-    rows = BroadcastMessage.objects.order_by().filter(
-        campaign_id=campaign_id, status__in=EVERY_STATUS
-    )
-    found = rows.values_list("device_id", "status").annotate(
-        Count("pk"), Count("delivered_at"), Count("read_at"), Max("finished_at")
-    )
-    lines = list(found)
-    devices = Device.objects.in_bulk({pk for pk, *_rest in lines if pk})
-    counted: dict[int | None, DeviceCounts] = {}
-    for device_id, status, count, delivered, read, last_at in lines:
-        before = counted.get(device_id, DeviceCounts(devices.get(device_id)))
-        counted[device_id] = DeviceCounts(
-            before.device,
-            {**before.counts, status: count},
-            before.delivered + delivered,
-            before.read + read,
-            _later(before.last_at, last_at if status == Status.SENT else None),
-        )
-    return sorted(counted.values(), key=lambda row: (row.device is None, str(row.device)))
-
-
 def skipped_by_reason(campaign_id: int) -> dict[str, int]:
     """Returns how many leads a campaign left out, {reason: number}, the most frequent first."""
     rows = BroadcastMessage.objects.filter(campaign_id=campaign_id, status=Status.SKIPPED)
@@ -357,7 +360,3 @@ def _ended_between(starts_at: datetime, ends_at: datetime) -> BroadcastMessageQu
 def _by_status(statuses: Iterable[str], condition: Q = EVERYTHING) -> dict[str, Count]:
     """Aggregates that count, under the name of each status, its rows that meet the condition."""
     return {str(status): Count("pk", filter=condition & Q(status=status)) for status in statuses}
-
-
-def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    return max((at for at in (one, other) if at), default=None)

@@ -1,25 +1,22 @@
-"""When what waits on a device leaves, one after the other: played through by the rules of `pacing`,
-at the mean of the pauses. Fan-out, start-over, forecast and the expected finish all ask here."""
+"""When what waits on a device leaves, one after the other, at the mean of its pauses. Fan-out,
+start-over, forecast and the expected finish all ask here."""
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
 from broadcasts import pacing
 from broadcasts.models import BroadcastMessage
-from broadcasts.pacing import Brake, Hold, Pace, Slot
+from broadcasts.pacing import Brake, Hold, Holdup, Pace, Slot
 from broadcasts.queryset import BroadcastMessageQuerySet
+from broadcasts.track import Track
 from devices.models import Device
-
-DAY = timedelta(days=1)
-YEAR = 366
 
 
 class Group(NamedTuple):
@@ -30,6 +27,7 @@ class Group(NamedTuple):
     max_delay_seconds: int
     campaign_id: int | None = None
     messages: int = 1
+    pending: int = 1  # of these, those that nobody has taken yet
 
 
 def lines_of(
@@ -57,27 +55,56 @@ def lines_of(
     return lines
 
 
-def ends_of_campaigns(devices: Iterable[Device], starts_at: datetime) -> dict[int, datetime]:
-    """Returns {campaign id: when the last of its messages leaves}, of the campaigns that are sent
-    from these devices.
+class Outlook(NamedTuple):
+    """How a campaign goes on. `ends_at`: when the last of its messages leaves, None where that
+    cannot be told; `holdup`: of the devices that something of it waits for."""
 
-    Without those that also wait for a device of which nobody can say when it sends: their end
-    cannot be told. One statement, for a look at each message that waits: for the scheduler, not
-    for a page.
+    ends_at: datetime | None
+    holdup: Holdup
+
+
+def outlooks(devices: Iterable[Device], starts_at: datetime) -> dict[int, Outlook]:
+    """Returns {campaign id: how it goes on}, of the campaigns that are sent from these devices, the
+    usable ones.
+
+    No end can be told of those that also wait for a device of which nobody can say when it sends.
+    One statement, for a look at each message that waits: for the scheduler, not for a page.
     """
     groups = waiting(BroadcastMessage.objects.leaving())
     ends: dict[int, datetime] = {}
+    holds: dict[int, list[Hold | None]] = defaultdict(list)
     for device in devices:
         pace = Pace.if_known(device)
         if device.may_send_at(starts_at) is None or pace is None:
             continue
         line = Line.of(device, starts_at, pace)
+        lanes: dict[int, set[int]] = defaultdict(set)
         for group in groups.pop(device.pk, ()):
             at = line.play(group)
-            if group.campaign_id:
-                ends[group.campaign_id] = max(ends.get(group.campaign_id, at), at)
-    unknown = {group.campaign_id for left in groups.values() for group in left}
-    return {pk: at for pk, at in ends.items() if pk not in unknown}
+            if pk := group.campaign_id:
+                ends[pk] = max(ends.get(pk, at), at)
+                if group.pending:
+                    lanes[pk].add(group.lane)
+        for pk, of_one in lanes.items():
+            only_new = of_one <= set(BroadcastMessage.FIRST_CONTACTS)
+            holds[pk].append(hold_of_waiting(device, starts_at, only_new=only_new))
+    nowhere = groups.pop(0, [])
+    for left in groups.values():
+        for pk in {group.campaign_id for group in left if group.campaign_id and group.pending}:
+            holds[pk].append(None)
+    unknown = {group.campaign_id for left in (nowhere, *groups.values()) for group in left}
+    return {
+        pk: Outlook(None if pk in unknown else ends.get(pk), Holdup.of(holds[pk]))
+        for pk in {*ends, *holds}
+    }
+
+
+def hold_of_waiting(device: Device, now: datetime, *, only_new: bool) -> Hold | None:
+    """Returns what holds messages that wait for this device: all to new people, or not. One that is
+    away is not held: it does not send whatever its pace."""
+    if device.state != Device.Status.ONLINE:
+        return None
+    return pacing.hold_of(device, now, first_contact=only_new)
 
 
 def waiting(messages: BroadcastMessageQuerySet) -> dict[int, list[Group]]:
@@ -85,7 +112,9 @@ def waiting(messages: BroadcastMessageQuerySet) -> dict[int, list[Group]]:
     those without a device."""
     fields = "device_id", "priority", "min_delay_seconds", "max_delay_seconds", "campaign_id"
     groups = messages.order_by().values_list(*fields)
-    groups = groups.annotate(Count("pk")).alias(first_at=Min("scheduled_at"))
+    is_pending = Q(status=BroadcastMessage.Status.PENDING)
+    groups = groups.annotate(Count("pk"), pending=Count("pk", filter=is_pending))
+    groups = groups.alias(first_at=Min("scheduled_at"))
     found: dict[int, list[Group]] = defaultdict(list)
     for device_id, *group in groups.order_by("priority", "first_at"):
         found[device_id or 0].append(Group(*group))
@@ -127,6 +156,15 @@ class Line:
             at = max(at, self.first.play(gap, group.messages))
         return at
 
+    def leave_before(self, until: datetime, known: int, new: int) -> int:
+        """Returns how many of so many messages leave before then, of those to people it has talked
+        with and of those to new ones, who stand behind them. Plays the line through."""
+        gap = self.gap(0, 0)
+        leave = self.all.play_until(until, gap, known + new)
+        if self.first is None or leave <= known:
+            return leave
+        return min(leave, known + self.first.play_until(until, gap, new))
+
     def gap(self, min_delay_seconds: int, max_delay_seconds: int) -> float:
         """Returns the mean pause, where messages ask for one of so many seconds at least."""
         return sum(pacing.gap_bounds(self.all.pace, min_delay_seconds, max_delay_seconds)) / 2
@@ -150,164 +188,3 @@ class Line:
         )
         spent[Brake.PAUSES] = ends_at - self.starts_at - sum(spent.values(), timedelta())
         return max(spent, key=lambda brake: spent[brake])
-
-
-@dataclass(slots=True)
-class Track:
-    """How far one pace was played through. Asks the rules once a stretch, not once a message."""
-
-    pace: Pace
-    slot: Slot
-    moment: datetime  # when the last one leaves; at first, from when on one may
-    holds: list[Hold] = field(default_factory=list)
-
-    def play(self, gap_seconds: float, count: int) -> datetime:
-        """Returns when the last one leaves, after so many messages.
-
-        Days that are like the one before are skipped, and what held them is not noted.
-        """
-        yesterday: tuple[datetime, Slot, int] | None = None
-        while count > 0:
-            day = self.slot.usage_day
-            count -= self.stretch(gap_seconds, count).messages
-            if self.slot.usage_day != day:
-                if yesterday:
-                    count -= self._skip_days(*yesterday, count)
-                yesterday = self.moment, self.slot, count
-        return self.moment
-
-    def _skip_days(self, moment: datetime, slot: Slot, before: int, count: int) -> int:
-        """Goes on by whole days, as far as each is like the one since that moment, when so many
-        more were left; returns how many messages leave in them."""
-        day = self.slot.usage_day
-        if day is None or (self.moment, self.slot) != (moment + DAY, _later(slot, DAY)):
-            return 0
-        a_day = before - count
-        days = min(count // a_day, _steady_days(self.pace.zone, day))
-        # It only ever grows.
-        if self.pace.limit_on(day - DAY) != self.pace.limit_on(day + days * DAY):
-            return 0
-        self.moment += days * DAY
-        self.slot = _later(self.slot, days * DAY)
-        return days * a_day
-
-    def held(self, upto: datetime) -> dict[Brake, timedelta]:
-        """Returns for how long it was held until then, and by what."""
-        held: dict[Brake, timedelta] = defaultdict(timedelta)
-        for hold in self.holds:
-            if hold.until <= upto:
-                held[hold.brake] += hold.until - hold.since
-        return held
-
-    def stretch(self, gap_seconds: float, most: int | None = None) -> Stretch:
-        """Goes on to the end of the next messages that have nothing but the pause between them."""
-        found = _stretch(self.pace, self.slot, self.moment, gap_seconds)
-        if most is not None and most < found.messages:
-            found = _stretch(self.pace, self.slot, self.moment, gap_seconds, most)
-        if found.hold:
-            self.holds.append(found.hold)
-        self.moment, self.slot = found.ends_at, found.slot
-        return found
-
-
-class Stretch(NamedTuple):
-    """Messages that leave with nothing but the pause between them."""
-
-    begins_at: datetime
-    ends_at: datetime  # when the last one leaves
-    messages: int
-    slot: Slot  # as it is then
-    hold: Hold | None  # before the first one
-
-
-# However the devices of one pace differ today: after a night, or a cap, their days are the same.
-@functools.lru_cache(maxsize=8192)
-def _stretch(
-    pace: Pace, slot: Slot, moment: datetime, gap_seconds: float, most: int | None = None
-) -> Stretch:
-    step = timedelta(seconds=gap_seconds / pace.speed)
-    begins_at = max(moment, slot.next_send_at or moment).astimezone(UTC)
-    if hold := pacing.waits_for(pace, slot, begins_at):
-        begins_at = hold.until
-    count = _room(pace, slot, begins_at, step)
-    count = count if most is None else min(count, most)
-    ends_at = begins_at + (count - 1) * step
-    slot = pacing.after_send(pace, slot, ends_at, gap_seconds)
-    slot = slot._replace(
-        usage_hour_count=slot.usage_hour_count + count - 1,
-        usage_day_count=slot.usage_day_count + count - 1,
-    )
-    return Stretch(begins_at, ends_at, count, slot, hold)
-
-
-def _later(slot: Slot, by: timedelta) -> Slot:
-    """Returns the slot as it is so many whole days later, if they are all alike."""
-    return slot._replace(
-        next_send_at=slot.next_send_at and slot.next_send_at + by,
-        usage_hour_at=slot.usage_hour_at and slot.usage_hour_at + by,
-        usage_day=slot.usage_day and slot.usage_day + by,
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _steady_days(zone: tzinfo, day: date) -> int:
-    """Returns how many days follow before the clocks change: none where they just did."""
-
-    def offset(days: int) -> timedelta | None:
-        return datetime.combine(day + days * DAY, time(), zone).utcoffset()
-
-    # Two days more at either end: sending hours may pass midnight.
-    changes = (n for n in range(-1, YEAR) if offset(n) != offset(-2))
-    return max(next(changes, YEAR) - 3, 0)
-
-
-class Turns:
-    """When messages leave one after the other, with the same pause between."""
-
-    __slots__ = ("_gap_seconds", "_step", "_track", "next_at", "room")
-
-    def __init__(self, track: Track, gap_seconds: float) -> None:
-        self._track = track
-        self._gap_seconds = gap_seconds
-        self._step = timedelta(seconds=gap_seconds / track.pace.speed)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        stretch = self._track.stretch(self._gap_seconds)
-        # When the next one leaves, and how many do so with nothing but the pause between them.
-        self.next_at, self.room = stretch.begins_at, stretch.messages
-
-    def take(self, count: int = 1) -> datetime:
-        """Returns when the last of so many leaves: of `room` at most."""
-        at = self.next_at + (count - 1) * self._step
-        self.room -= count
-        if self.room:
-            self.next_at = at + self._step
-        else:
-            self._go_on()
-        return at
-
-
-def _room(pace: Pace, slot: Slot, moment: datetime, step: timedelta) -> int:
-    """Returns how many messages from `moment` on leave with nothing but the pause between them.
-
-    To the end of the hour at most, the day's, and the sending hours', and as far as the caps go.
-    """
-    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    ends_at = hour + timedelta(hours=1)
-    local = moment.astimezone(pace.zone)
-    if local.utcoffset() != ends_at.astimezone(pace.zone).utcoffset():
-        return 1  # the clocks change in this hour: step by step
-    wall = local.replace(tzinfo=None)
-    edges = [wall + (ends_at - moment), datetime.combine(wall + timedelta(days=1), time())]
-    for clock in (pace.sends_from, pace.sends_until):
-        if clock is not None and (edge := datetime.combine(wall, clock)) > wall:
-            edges.append(edge)
-    room = [-((wall - min(edges)) // max(step, timedelta.resolution))]
-    if pace.hourly_limit is not None:
-        used = slot.usage_hour_count if slot.usage_hour_at == hour else 0
-        room.append(pace.hourly_limit - used)
-    if (limit := pace.limit_on(wall.date())) is not None:
-        used = slot.usage_day_count if slot.usage_day == wall.date() else 0
-        room.append(limit - used)
-    return max(1, min(room))

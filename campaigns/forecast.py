@@ -78,13 +78,14 @@ class DeviceShare:
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """All None and empty when nobody receives it, or no device may send. `brake`: what most of the
-    time goes to, in words."""
+    time goes to, in words; `free_leads`: how many stay with none of the devices so far."""
 
     first_at: datetime | None
     half_at: datetime | None
     finish_at: datetime | None
     per_device: list[DeviceShare]
     brake: str = ""
+    free_leads: int = 0
 
 
 NOBODY = Forecast(None, None, None, [])
@@ -140,6 +141,7 @@ def forecast(
         finish_at=times[-1][0],
         per_device=per_device,
         brake=_brake_of(allocation, per_device) if times[-1][0] > starts_at else "",
+        free_leads=sum(count for pk, count in leads.items() if pk not in allocation),
     )
 
 

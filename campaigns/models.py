@@ -10,9 +10,12 @@ from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Case, Exists, Q, Value, When
 from django.db.models.functions import Now
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from broadcasts.pacing import Holdup
 from broadcasts.rendering import validate_body
+from broadcasts.timeline import Outlook
 from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
 from devices.models import Device, default_timezone, validate_timezone
@@ -87,6 +90,11 @@ class Campaign(models.Model):
     resumed_at = models.DateTimeField(null=True, blank=True, editable=False)
     # As the scheduler's latest pass reckons it; pages ask every second and only read it.
     expected_finish_at = models.DateTimeField(_("expected finish"), null=True, editable=False)
+    # As well: for how many devices something of it waits, and what Holdup says of those.
+    waiting_devices = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    held_devices = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    held_by = models.CharField(max_length=20, blank=True, default="", db_default="", editable=False)
+    goes_on_at = models.DateTimeField(null=True, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True,
@@ -94,6 +102,8 @@ class Campaign(models.Model):
     )  # fmt: skip
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True)
+
+    OUTLOOK = ("expected_finish_at", "waiting_devices", "held_devices", "held_by", "goes_on_at")
 
     objects = CampaignQuerySet.as_manager()
 
@@ -122,9 +132,36 @@ class Campaign(models.Model):
         """Once queued, people are getting it: what they read and who they are is settled."""
         return self.status == self.Status.DRAFT
 
+    @property
+    def pauses(self) -> str:
+        """The pauses that it asks its devices for, in words: each keeps its own where those are
+        longer."""
+        shortest, longest = self.min_delay_seconds, self.max_delay_seconds
+        if not longest:
+            return gettext("pauses as its devices have them")
+        if shortest == longest:
+            text = ngettext(
+                "pauses of %(longest)d second at least",
+                "pauses of %(longest)d seconds at least",
+                longest,
+            )
+        else:
+            text = gettext("pauses of %(shortest)d to %(longest)d seconds at least")
+        return text % {"shortest": shortest, "longest": longest}
+
     def usable_devices(self) -> list[Device]:
         """The devices that its messages may be given to."""
         return Audience.of(self).usable_devices()
+
+    @property
+    def holdup(self) -> Holdup:
+        """What held its devices when the scheduler last looked."""
+        return Holdup(self.waiting_devices, self.held_devices, self.held_by, self.goes_on_at)
+
+    def outlook_changes(self, outlook: Outlook) -> dict[str, Any]:
+        """Returns the columns, with their new values, in which this is not what is written down."""
+        values = dict(zip(self.OUTLOOK, (outlook.ends_at, *outlook.holdup), strict=True))
+        return {name: value for name, value in values.items() if getattr(self, name) != value}
 
     def counts(self) -> dict[str, int]:
         """Returns how many of its messages have each status."""
@@ -181,6 +218,7 @@ class Campaign(models.Model):
             ),
             resumed_at=Now(),
             expected_finish_at=None,
+            held_devices=0,
         )
         return bool(changed) and self._settle_at_once()
 

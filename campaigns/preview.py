@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from broadcasts.pacing import Pace, hold_of
 from broadcasts.rendering import render
+from broadcasts.templatetags.holds import away, held, in_short
 from campaigns.audience import Audience, AudienceSummary
 from campaigns.forecast import DeviceShare, Forecast, forecast
 from campaigns.models import Campaign
 from devices.cards import Card
 from devices.models import Device
-from leads.models import Lead
+from leads.models import Lead, SkipReason
 
 # {name} or {first_name} without a word for those whose name is not known.
 _BARE_NAME = re.compile(r"\{\s*(?:first_)?name\s*\}")
@@ -33,6 +39,7 @@ class Preview:
     warnings do not.
     """
 
+    audience: Audience
     summary: AudienceSummary
     devices: list[Device]
     blockers: list[str]
@@ -45,6 +52,16 @@ class Preview:
     zone: ZoneInfo
 
     @property
+    def skipped(self) -> list[tuple[SkipReason, int, str]]:
+        """Who is left out: the reason, how many, and the address of the list of exactly those."""
+        niches = [niche.pk for niche in self.audience.niches]
+        shown = {"status": self.audience.status, "niche": niches}
+        return [
+            (reason, count, reverse("leads:list", query={"may": reason.value, **shown}))
+            for reason, count in self.summary.skipped.items()
+        ]
+
+    @property
     def previous_offset(self) -> int | None:
         return self.offset - 1 if self.offset else None
 
@@ -52,6 +69,29 @@ class Preview:
     def shares(self) -> list[tuple[Card, DeviceShare]]:
         """What each device is expected to send, with the device as its own pages show it."""
         return [(Card(share.device, share.count), share) for share in self.forecast.per_device]
+
+    @property
+    def idle(self) -> list[tuple[Card, str]]:
+        """The devices that were chosen and get nothing of it, with the reason."""
+        if not self.forecast.per_device:
+            return []  # what stands in the way of all of them is said as such
+        busy = {share.device.pk for share in self.forecast.per_device}
+        chosen = sorted(self.audience.devices, key=lambda device: device.name)
+        return [(Card(each, 0), self._why_idle(each)) for each in chosen if each.pk not in busy]
+
+    def _why_idle(self, device: Device) -> str:
+        if device not in self.devices:
+            return away(device)
+        if Pace.if_known(device) is None:
+            return str(held(device))
+        if not self.forecast.free_leads:
+            return _("Everybody in this audience stays with another device.")
+        if (until := device.may_send_at(self.starts_at)) and until > self.starts_at:
+            when = date_format(timezone.localtime(until), "j M, H:i")
+            return _("WhatsApp lets it send nothing before %(when)s.") % {"when": when}
+        if hold := hold_of(device, self.starts_at, first_contact=True):
+            return _("%(why)s. The others are done before.") % {"why": capfirst(in_short(hold))}
+        return _("The others are done before its turn comes.")
 
     @property
     def next_offset(self) -> int | None:
@@ -79,6 +119,7 @@ def preview(
     lead = audience.sample(offset) if summary.will_receive else None
     devices = audience.usable_devices()
     return Preview(
+        audience=audience,
         summary=summary,
         devices=devices,
         blockers=audience.blockers(summary),
@@ -113,9 +154,13 @@ def _about_others(campaign: Campaign) -> Iterator[str]:
     recent = timezone.now() - timedelta(days=7)
     same = Campaign.objects.filter(message=campaign.message, scheduled_at__gte=recent)
     for other in same.exclude(pk=campaign.pk).exclude(status__in=["draft", "cancelled"])[:3]:
-        yield _("“%(title)s” says the same, word for word. Whoever is in both reads it twice.") % {
-            "title": other.title
-        }
+        said = _("{campaign} says the same, word for word. Whoever is in both reads it twice.")
+        link = format_html('<a href="{}">“{}”</a>', _page(other), other.title)
+        yield format_html(said, campaign=link)
+
+
+def _page(campaign: Campaign) -> str:
+    return reverse("campaigns:detail", args=[campaign.pk])
 
 
 def _about_devices(devices: list[Device]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from broadcasts import reports
 from broadcasts.models import BroadcastMessage
+from broadcasts.pacing import Holdup
+from broadcasts.shares import Share, by_device
 from campaigns.models import Campaign
 
 # Of what a campaign is by its messages: one that is written down as finished may be sending again.
@@ -20,12 +22,14 @@ OVER = (Campaign.Status.FINISHED, Campaign.Status.CANCELLED)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one campaign stands at `at`. `rate` is messages a minute."""
+    """Where one campaign stands at `at`. `rate` is messages a minute; with its `devices` the counts
+    are the sums of theirs."""
 
     campaign: Campaign
     counts: dict[str, int]
     rate: float
     at: datetime
+    devices: Sequence[Share] | None = None
 
     @property
     def rows(self) -> int:
@@ -114,15 +118,43 @@ class Progress:
         is_sent = self.campaign.status == Campaign.Status.SENDING and self.remaining
         return at if is_sent and at and at > self.at else None
 
+    @property
+    def holdup(self) -> Holdup | None:
+        """How many of its devices caps or hours hold, if any: now, where its devices are known, or
+        else as the scheduler's latest pass saw it."""
+        if not self.is_running:
+            return None
+        found = self.campaign.holdup
+        if self.devices is not None:
+            found = Holdup.of([row.hold for row in self.devices if row.device and row.waiting])
+        return found if found.held and found.until and found.until > self.at else None
+
 
 def progress_of(campaigns: Iterable[Campaign]) -> list[Progress]:
     """Returns the progress of each of these campaigns, in their order. Two statements in all."""
     campaigns = list(campaigns)
     now = timezone.now()
     counts = reports.counts_by_campaign([campaign.pk for campaign in campaigns])
-    began = {c.pk: c.resumed_at or c.started_at for c in campaigns if c.status in RUNNING}
-    rates = reports.rates_by_campaign(began, now) if began else {}
+    rates = _rates(campaigns, now)
     return [Progress(c, counts[c.pk], rates.get(c.pk, 0.0), now) for c in campaigns]
+
+
+def progress_by_device(campaign: Campaign) -> Progress:
+    """Returns the progress of this campaign and of its devices, as of one moment.
+
+    Dearer than `progress_of`, see `shares.by_device`: for its own page.
+    """
+    now, devices = timezone.now(), by_device(campaign.pk)
+    counts = dict.fromkeys(BroadcastMessage.Status.values, 0)
+    for share in devices:
+        for status, count in share.counts.items():
+            counts[status] += count
+    return Progress(campaign, counts, _rates([campaign], now).get(campaign.pk, 0.0), now, devices)
+
+
+def _rates(campaigns: list[Campaign], now: datetime) -> dict[int, float]:
+    began = {c.pk: c.resumed_at or c.started_at for c in campaigns if c.status in RUNNING}
+    return reports.rates_by_campaign(began, now) if began else {}
 
 
 def needing_somebody(campaign: Campaign, limit: int = 8) -> list[BroadcastMessage]:

@@ -11,8 +11,9 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from broadcasts.models import BroadcastMessage
+from broadcasts.pacing import Holdup
 from broadcasts.retrying import survive_conflicts
-from broadcasts.timeline import ends_of_campaigns
+from broadcasts.timeline import Outlook, outlooks
 from devices.models import Device
 
 if TYPE_CHECKING:
@@ -93,15 +94,17 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         return again.update(status="sending", finished_at=None)
 
     def foresee(self) -> int:
-        """Writes down when each campaign that is being sent is expected to finish; returns of how
-        many that can be said."""
+        """Writes down when each campaign that is being sent is expected to finish, and how many of
+        its devices are held, as far as that has changed; returns of how many an end can be said."""
         sending = self.filter(status="sending")
         if not sending.exists():
             return 0
-        ends = ends_of_campaigns(Device.objects.usable(), timezone.now())
-        for pk in sending.values_list("pk", flat=True):
-            sending.filter(pk=pk).update(expected_finish_at=ends.get(pk))
-        return len(ends)
+        found = outlooks(Device.objects.usable(), timezone.now())
+        nothing = Outlook(None, Holdup.of([]))
+        for campaign in sending.defer("message"):
+            if changed := campaign.outlook_changes(found.get(campaign.pk, nothing)):
+                sending.filter(pk=campaign.pk).update(**changed)
+        return sum(outlook.ends_at is not None for outlook in found.values())
 
 
 def _has(*statuses: str) -> Exists:

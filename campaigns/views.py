@@ -11,11 +11,12 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import permission_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from broadcasts import reports
 from broadcasts.models import BroadcastMessage
@@ -24,17 +25,21 @@ from broadcasts.templatetags.reasons import reason
 from campaigns.actions import OF_CAMPAIGNS, OF_MESSAGES
 from campaigns.forms import CampaignFilterForm
 from campaigns.models import Campaign
-from campaigns.progress import Progress, needing_somebody, progress_of
+from campaigns.progress import Progress, needing_somebody, progress_by_device, progress_of
 from leads.models import SkipReason
 from leads.paging import window
 from leads.phones import begins_with
 from leads.spreadsheets import safe_cell
 
 PAGE_SIZE = 25
+# Of how many rows its page may be asked for a second.
+ROWS_A_SECOND = 25_000
 # The answer that tells htmx to ask no more.
 STOP_POLLING = 286
 # What people tell apart, as the bar and its legend do: {name: statuses}.
-GROUPS = {name: list(statuses) for name, _label, statuses in PARTS}
+GROUPS: dict[str, list[str]] = {name: list(statuses) for name, _label, statuses in PARTS}
+# And together, as the tile does that counts them.
+GROUPS["remaining"] = [*BroadcastMessage.OPEN]
 
 
 @permission_required("campaigns.view_campaign", raise_exception=True)
@@ -68,7 +73,7 @@ def row(request: HttpRequest, pk: int) -> HttpResponse:
 @permission_required("campaigns.view_campaign", raise_exception=True)
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = get_object_or_404(Campaign.objects.select_related("created_by"), pk=pk)
-    [of_one] = progress_of([campaign])
+    of_one = progress_by_device(campaign)
     context = {"campaign": campaign, **_progress_context(of_one), **_activity_context(of_one)}
     with timezone.override(campaign.zone):
         return render(request, "campaigns/detail.html", context)
@@ -76,9 +81,9 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @permission_required("campaigns.view_campaign", raise_exception=True)
 def progress(request: HttpRequest, pk: int) -> HttpResponse:
-    """State, bar and tiles: what moves every second, and costs one look at an index."""
+    """State, bar, tiles and devices: one moment of all, so that their numbers agree."""
     campaign = get_object_or_404(Campaign.objects.select_related("created_by"), pk=pk)
-    [of_one] = progress_of([campaign])
+    of_one = progress_by_device(campaign)
     if request.GET.get("was") == Campaign.Status.SCHEDULED:
         # The whole page changes when it begins; until then nothing does.
         has_changed = campaign.status != Campaign.Status.SCHEDULED
@@ -92,9 +97,9 @@ def progress(request: HttpRequest, pk: int) -> HttpResponse:
 
 @permission_required("campaigns.view_campaign", raise_exception=True)
 def activity(request: HttpRequest, pk: int) -> HttpResponse:
-    """Devices, minutes and what needs somebody: dearer to ask, so asked less often."""
+    """Minutes, receipts and what needs somebody: what may be a few seconds old."""
     campaign = get_object_or_404(Campaign, pk=pk)
-    [of_one] = progress_of([campaign])
+    of_one = progress_by_device(campaign)
     status = STOP_POLLING if of_one.is_over else 200
     with timezone.override(campaign.zone):
         context = _activity_context(of_one)
@@ -108,14 +113,14 @@ def recipients(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = get_object_or_404(Campaign, pk=pk)
     [of_one] = progress_of([campaign])
     chosen = request.GET.get("status", "")
-    rows = _rows(campaign, chosen, request.GET.get("q", ""))
-    rows = rows.select_related("lead", "device", "campaign")
+    rows = _rows(campaign, request.GET).select_related("lead", "device", "campaign")
     context = {
         "campaign": campaign,
         "progress": of_one,
         "chosen": chosen if chosen in GROUPS else "",
         "tabs": _tabs(of_one, chosen),
         "page": window(rows.defer("body", "campaign__message"), request.GET),
+        "skip_reason": _in_words(request.GET.get("reason", "")),
         "q": request.GET.get("q", ""),
     }
     with timezone.override(campaign.zone):
@@ -128,8 +133,7 @@ def recipients(request: HttpRequest, pk: int) -> HttpResponse:
 def export(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     """The recipients as CSV, as they are read from the database. Times are UTC, ISO 8601."""
     campaign = get_object_or_404(Campaign, pk=pk)
-    rows = _rows(campaign, request.GET.get("status", ""), request.GET.get("q", ""))
-    rows = rows.select_related("device").order_by("pk")
+    rows = _rows(campaign, request.GET).select_related("device").order_by("pk")
     response = StreamingHttpResponse(
         _csv(campaign, rows.defer("body").iterator(chunk_size=2000)),
         content_type="text/csv; charset=utf-8",
@@ -139,17 +143,24 @@ def export(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     return response
 
 
-def _rows(campaign: Campaign, status: str, number: str) -> Any:
-    """The campaign's recipients in this state whose number begins so, as people write numbers."""
+def _rows(campaign: Campaign, chosen: QueryDict) -> Any:
+    """The campaign's recipients in this state, left out for this reason, whose number begins so, as
+    people write numbers."""
     rows = BroadcastMessage.objects.filter(campaign=campaign)
-    if status in GROUPS:
-        rows = rows.filter(status__in=GROUPS[status])
-    begins = begins_with(number, settings.PHONE_REGION, "recipient_phone")
+    if status := GROUPS.get(chosen.get("status", "")):
+        rows = rows.filter(status__in=status)
+    if reason := chosen.get("reason"):
+        rows = rows.filter(skip_reason=reason)
+    begins = begins_with(chosen.get("q", ""), settings.PHONE_REGION, "recipient_phone")
     return rows.filter(begins) if begins else rows
 
 
 def _progress_context(of_one: Progress) -> dict[str, Any]:
     every = 2 if of_one.is_running or of_one.is_due else 15
+    # Each look reads every row of it: of a million it takes more than a second.
+    every = max(every, min(int(of_one.rows / ROWS_A_SECOND), 30))
+    devices = [row for row in of_one.devices or () if row.device]
+    away = [row for row in devices if row.remaining and row.device and row.device.state != "online"]
     # What is said aloud changes in steps of ten percent, not with every message.
     step = int(of_one.sent / of_one.planned * 10) * 10 if of_one.planned else 0
     actions = [(action, action.effect(of_one)) for action in OF_CAMPAIGNS if action.applies(of_one)]
@@ -160,6 +171,8 @@ def _progress_context(of_one: Progress) -> dict[str, Any]:
         "step": str(step),
         "actions": actions,
         "adds_up": _accounted_for(of_one),
+        "devices": devices,
+        "away": away if of_one.is_running else [],
     }
 
 
@@ -173,14 +186,11 @@ def _accounted_for(of_one: Progress) -> str:
 def _activity_context(of_one: Progress) -> dict[str, Any]:
     campaign = of_one.campaign
     if not campaign.started_at:
-        return {"progress": of_one, "devices": []}
-    devices = reports.by_device(campaign.pk)
-    away = [row for row in devices if row.remaining and row.device and row.device.state != "online"]
+        return {"progress": of_one}
+    devices = of_one.devices or ()
     return {
         "campaign": campaign,
         "progress": of_one,
-        "devices": [row for row in devices if row.device],
-        "away": away if of_one.is_running else [],
         "delivered": sum(row.delivered for row in devices),
         "read": sum(row.read for row in devices),
         "minutes": reports.minutes(campaign.pk, campaign.finished_at or of_one.at),
@@ -197,16 +207,21 @@ def _tabs(of_one: Progress, chosen: str) -> list[tuple[str, Any, int]]:
         (name, label, sum(of_one.counts[status] for status in statuses))
         for name, label, statuses in PARTS
     ]
+    if chosen == "remaining":
+        tabs.append((chosen, gettext_lazy("Remaining"), of_one.remaining))
     return [tab for tab in tabs if tab[2] or tab[0] == chosen]
 
 
-def _skipped(of_one: Progress) -> list[tuple[str, int]]:
-    """The reasons why leads were left out, in words, with how many each."""
+def _skipped(of_one: Progress) -> list[tuple[str, str, int]]:
+    """Why leads were left out: the reason, in words, and how many each."""
     if not of_one.counts["skipped"]:
         return []
-    labels = dict(SkipReason.choices)
     found = reports.skipped_by_reason(of_one.campaign.pk)
-    return [(str(labels.get(reason, reason)), count) for reason, count in found.items()]
+    return [(reason, _in_words(reason), count) for reason, count in found.items()]
+
+
+def _in_words(reason: str) -> str:
+    return str(dict(SkipReason.choices).get(reason, reason))
 
 
 def _reasons(campaign: Campaign) -> Callable[[BroadcastMessage], str]:

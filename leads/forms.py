@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
@@ -13,6 +15,26 @@ from leads.tags import split_tags
 from leads.uploads import MAX_BYTES
 
 
+class NicheSelect(forms.SelectMultiple):
+    """One line to choose one niche from; a list where the address names several, as an audience
+    may have."""
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        found = super().value_from_datadict(data, files, name)
+        return [value for value in found or [] if value]  # "all" is none of them
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        if len(value or []) <= 1:
+            del context["widget"]["attrs"]["multiple"]
+        return context
+
+    def optgroups(self, name: str, value: list[str], attrs: Any = None) -> Any:
+        groups = super().optgroups(name, value, attrs)
+        everything = self.create_option(name, "", str(_("all")), not value, 0)
+        return [(None, [everything], 0), *groups]
+
+
 class LeadFilterForm(forms.Form):
     """What the list of leads can be narrowed to; every field may be empty."""
 
@@ -23,8 +45,8 @@ class LeadFilterForm(forms.Form):
     status = forms.ChoiceField(
         label=_("Status"), required=False, choices=[("", _("all")), *Lead.Status.choices]
     )
-    niche = forms.ModelChoiceField(
-        Niche.objects.all(), label=_("Niche"), required=False, empty_label=_("all")
+    niche = forms.ModelMultipleChoiceField(
+        Niche.objects.all(), label=_("Niche"), required=False, widget=NicheSelect
     )
     may = forms.ChoiceField(
         label=_("May be messaged"), required=False,
@@ -41,7 +63,7 @@ class LeadFilterForm(forms.Form):
         """The leads that the filled-in fields leave; a value that is not offered is ignored."""
         self.is_valid()
         chosen = self.cleaned_data
-        niches = [chosen["niche"]] if chosen.get("niche") else []
+        niches = chosen.get("niche") or []
         leads = Lead.objects.matching(niches=niches, status=chosen.get("status", ""))
         if chosen.get("q"):
             leads = leads.search(chosen["q"])

@@ -1,4 +1,4 @@
-"""What holds a device, or a message that waits for it, in the operator's words.
+"""What holds a device, in the operator's words; `reasons` says it of a message.
 
 Worked out of the device's own columns: a list of messages asks nothing more than their devices.
 """
@@ -12,11 +12,10 @@ from django import template
 from django.utils import timezone
 from django.utils.formats import date_format, time_format
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
-from broadcasts.claiming import CAMPAIGN_SENDS, SEQUENCE_SENDS
 from broadcasts.models import BroadcastMessage
-from broadcasts.pacing import Brake, Hold, Pace, Slot, Use, use_of_caps, waits_for
+from broadcasts.pacing import Brake, Hold, Holdup, Pace, Slot, Use, use_of_caps, waits_for
 from devices.models import Device
 
 register = template.Library()
@@ -38,10 +37,14 @@ class Held:
         return f"{self.why} {_('%(device)s goes on %(when)s.') % self._values}"
 
     def to(self, message: BroadcastMessage) -> str:
-        """Says it of a message that waits for it, which may be too late before that."""
+        """Says it of a message that waits for it: it may be too late before that, and is not the
+        first to leave then."""
         expires_at: datetime | None = message.expires_at
+        if not self.when:
+            return self.why
         if not (self.until and expires_at and self.until > expires_at):
-            return str(self)
+            text = _("%(device)s goes on %(when)s, with the first in its line.")
+            return f"{self.why} {text % self._values}"
         text = _("%(device)s goes on %(when)s, but this message expires before that, %(expiry)s.")
         return f"{self.why} {text % {**self._values, 'expiry': _when(expires_at)}}"
 
@@ -53,47 +56,71 @@ class Held:
 @register.filter
 def held(device: Device) -> Held | None:
     """Returns what keeps the device from sending anything; None where nothing does."""
-    return _held(device, timezone.now(), first_contact=False)
+    return held_at(device, timezone.now(), first_contact=False)
 
 
 @register.filter
 def held_to_new_people(device: Device) -> Held | None:
     """Returns what keeps it from writing to people whom it has not talked with."""
-    return _held(device, timezone.now(), first_contact=True)
+    return held_at(device, timezone.now(), first_contact=True)
 
 
-@register.filter
-def waits(message: BroadcastMessage) -> str:
-    """Says what a pending message waits for, beside its turn; nothing where that is all.
+def held_at(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
+    """Returns what holds at that time: what is not due yet is not held by what does so now."""
+    pace = Pace.if_known(device)
+    if pace is None:
+        text = _("%(device)s is in the time zone %(zone)s, which this host does not know.")
+        return Held(text % {"device": device, "zone": device.timezone}, "", device)
+    found = waits_for(pace, Slot.of(device), at, first_contact=first_contact)
+    if found is None:
+        return None
+    return Held(_why(device, found), _when(found.until), device, found.until)
 
-    Read it with its device, campaign and sequence: lists would ask for each of them.
-    """
-    device, now = message.device, timezone.now()
-    if message.status != BroadcastMessage.Status.PENDING:
-        return ""
-    # Before its rows have moved, the claim passes over them already.
-    if message.campaign and message.campaign.status not in CAMPAIGN_SENDS:
-        if message.campaign.status == "cancelled":
-            return _("Its campaign was cancelled.")
-        if message.campaign.status == "paused":
-            return _("Its campaign is paused.")
-        return _("Its campaign has not begun.")
-    if message.sequence and message.sequence.status not in SEQUENCE_SENDS:
-        return _("Its sequence is paused.")
-    if message.expires_at and message.expires_at <= now:
-        return _("It could not start in time.")
-    if device is None:
-        return _("It has no device that could send it.")
+
+def away(device: Device) -> str:
+    """Says why the device does not send at all, whatever its pace; nothing where it does."""
     if device.state == "disabled":
         return _("%(device)s is switched off.") % {"device": device}
     if device.state != Device.Status.ONLINE:
         state = Device.Status(device.state).label
         return _("%(device)s is %(state)s.") % {"device": device, "state": state}
-    # What is not due yet may be held by then, and not by what holds the device now.
-    at = max(now, message.scheduled_at)
-    is_first = message.priority in BroadcastMessage.FIRST_CONTACTS
-    hold = _held(device, at, first_contact=is_first)
-    return hold.to(message) if hold else ""
+    return ""
+
+
+# Of several devices, or where there is room for a few words only.
+SHORT = {
+    Brake.WARM_UP: gettext_lazy("today's messages of the warm-up sent"),
+    Brake.NEW_PEOPLE_A_DAY: gettext_lazy("daily cap on new people reached"),
+    Brake.MESSAGES_A_DAY: gettext_lazy("daily cap reached"),
+    Brake.MESSAGES_AN_HOUR: gettext_lazy("hourly cap reached"),
+    Brake.SENDING_HOURS: gettext_lazy("outside of sending hours"),
+}
+
+
+@register.filter
+def in_short(hold: Hold) -> str:
+    """Says of one device: "daily cap reached, goes on tomorrow at 00:00"."""
+    values = {"why": SHORT[hold.brake], "when": _when(hold.until)}
+    return _("%(why)s, goes on %(when)s") % values
+
+
+@register.filter
+def summed_up(holdup: Holdup) -> str:
+    """Says how many devices of a campaign are held, by what, and when the first goes on."""
+    assert holdup.until  # some are
+    text = ngettext(
+        "%(held)s of %(devices)s devices waits: %(why)s, goes on %(when)s.",
+        "%(held)s of %(devices)s devices wait: %(why)s, the first goes on %(when)s.",
+        holdup.held,
+    )
+    if holdup.devices == 1:
+        text = _("Its device waits: %(why)s, goes on %(when)s.")
+    return text % {
+        "held": f"{holdup.held:,}",
+        "devices": f"{holdup.devices:,}",
+        "why": SHORT[Brake(holdup.brake)] if holdup.brake else _("caps or sending hours"),
+        "when": _when(holdup.until),
+    }
 
 
 @register.filter
@@ -104,17 +131,6 @@ def caps(device: Device) -> list[Use]:
         return []  # which day it is there, nobody knows
     uses = use_of_caps(pace, Slot.of(device), timezone.now())
     return [use for use in uses if use.of == Brake.MESSAGES_A_DAY or use.limit is not None]
-
-
-def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
-    pace = Pace.if_known(device)
-    if pace is None:
-        text = _("%(device)s is in the time zone %(zone)s, which this host does not know.")
-        return Held(text % {"device": device, "zone": device.timezone}, "", device)
-    found = waits_for(pace, Slot.of(device), at, first_contact=first_contact)
-    if found is None:
-        return None
-    return Held(_why(device, found), _when(found.until), device, found.until)
 
 
 def _why(device: Device, found: Hold) -> str:

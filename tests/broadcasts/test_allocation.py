@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from broadcasts import allocation, pacing, timeline
+from broadcasts import allocation, pacing
 from broadcasts.models import BroadcastMessage
-from broadcasts.timeline import Track, Turns
+from broadcasts.track import Track, Turns, _stretch
 from devices.models import Device
 from tests.broadcasts import one_by_one
 from tests.factories import BroadcastMessageFactory, DeviceFactory
@@ -70,6 +70,17 @@ def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) ->
     assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, count)
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_as_many_leave_before_a_moment_as_a_message_at_a_time(seed: int) -> None:
+    pace, slot, start, gap, count = some_case(seed)
+    until = start + timedelta(seconds=random.Random(seed).uniform(0, 100_000))
+
+    expected = islice(one_by_one.plan(pace, slot, start, gap), count)
+    leave = sum(at < until for at in expected)
+
+    assert Track(pace, slot, start).play_until(until, gap, count) == leave
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_days_that_are_skipped_give_the_same_as_a_message_at_a_time(seed: int) -> None:
     """Over clock changes in spring and autumn, warm-ups and hours that pass midnight."""
@@ -85,11 +96,11 @@ def test_days_that_are_skipped_give_the_same_as_a_message_at_a_time(seed: int) -
 
 def test_the_days_of_an_unchanged_cap_are_not_played_through() -> None:
     track = Track(pacing.Pace(daily_limit=20, zone=ZONES[3]), pacing.Slot(), START)
-    timeline._stretch.cache_clear()
+    _stretch.cache_clear()
 
     track.play(10, 20 * 365 * 5)
 
-    assert timeline._stretch.cache_info().misses < 100
+    assert _stretch.cache_info().misses < 100
 
 
 def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hour() -> None:
@@ -149,7 +160,7 @@ def test_new_people_go_to_the_device_that_may_write_to_them_first() -> None:
 def test_days_that_are_alike_on_several_devices_are_worked_out_once() -> None:
     def stretches(count: int) -> int:
         """Returns how many were worked out for so many devices, each with a slot of its own."""
-        timeline._stretch.cache_clear()
+        _stretch.cache_clear()
         devices = [
             DeviceFactory(
                 first_contact_limit=2,
@@ -164,7 +175,7 @@ def test_days_that_are_alike_on_several_devices_are_worked_out_once() -> None:
         for device in devices:
             for _ in range(60):
                 placed.place(device.pk)
-        return timeline._stretch.cache_info().misses
+        return _stretch.cache_info().misses
 
     assert stretches(5) - stretches(1) < 30
 

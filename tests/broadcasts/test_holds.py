@@ -16,7 +16,9 @@ from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
-from broadcasts.templatetags.holds import caps, held, held_to_new_people, waits
+from broadcasts.templatetags import reasons
+from broadcasts.templatetags.holds import caps, held, held_to_new_people
+from broadcasts.templatetags.reasons import reason, turn
 from campaigns.models import Campaign
 from devices.models import Device
 from sequences.models import Sequence
@@ -32,7 +34,7 @@ pytestmark = pytest.mark.django_db
 
 FIRST = BroadcastMessage.Priority.CAMPAIGN_FIRST
 NEW_PEOPLE = "has written to its 20 new people of today."
-TOMORROW = "Sales 01 goes on tomorrow at 00:00."
+TOMORROW = "Sales 01 goes on tomorrow at 00:00, with the first in its line."
 
 
 def device_with(**values: Any) -> Device:
@@ -50,7 +52,7 @@ def page(client: Client, name: str, *args: int, **query: Any) -> str:
 def test_a_first_contact_says_that_it_waits_for_the_cap_on_new_people() -> None:
     message = BroadcastMessageFactory(device=device_with(first_contact_limit=20), priority=FIRST)
 
-    assert waits(message) == f"Sales 01 {NEW_PEOPLE} {TOMORROW}"
+    assert reason(message) == f"Sales 01 {NEW_PEOPLE} {TOMORROW}"
 
 
 def test_a_cap_on_new_people_as_high_as_the_cap_on_messages_is_not_taken_for_it() -> None:
@@ -66,7 +68,7 @@ def test_a_cap_on_new_people_as_high_as_the_cap_on_messages_is_not_taken_for_it(
 def test_a_message_to_somebody_known_does_not_wait_for_new_people() -> None:
     message = BroadcastMessageFactory(device=device_with(first_contact_limit=20))
 
-    assert waits(message) == ""
+    assert reason(message) == ""
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def _holds(device: Device, why: str) -> None:
     hold = held(device)
     assert hold is not None
     assert hold.why == why
-    assert waits(BroadcastMessageFactory(device=device)) == str(hold)
+    assert reason(BroadcastMessageFactory(device=device)).startswith(f"{why} Sales 01 goes on ")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_outside_the_sending_hours_a_message_says_when_they_are(zone: str, said:
     opens, closes = local + timedelta(hours=2), local + timedelta(hours=4)
     device = device_with(sends_from=opens.time(), sends_until=closes.time(), timezone=zone)
 
-    assert said.format(f"{opens:%H:%M}", f"{closes:%H:%M}") in waits(
+    assert said.format(f"{opens:%H:%M}", f"{closes:%H:%M}") in reason(
         BroadcastMessageFactory(device=device)
     )
 
@@ -125,7 +127,7 @@ def test_a_device_that_is_away_is_the_reason_before_any_cap(
 ) -> None:
     device = device_with(daily_limit=60, **values)
 
-    assert waits(BroadcastMessageFactory(device=device)) == said
+    assert reason(BroadcastMessageFactory(device=device)) == said
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_a_campaign_that_is_held_is_the_reason_before_its_messages_have_moved(
     campaign = CampaignFactory(status=status)
     message = BroadcastMessageFactory(campaign=campaign, device=device_with(daily_limit=60))
 
-    assert waits(message) == said
+    assert reason(message) == said
 
 
 def test_a_paused_sequence_is_the_reason_for_what_it_has_queued() -> None:
@@ -147,14 +149,43 @@ def test_a_paused_sequence_is_the_reason_for_what_it_has_queued() -> None:
         campaign=None, sequence=step.sequence, sequence_step=step, device=device_with()
     )
 
-    assert waits(message) == "Its sequence is paused."
+    assert reason(message) == "Its sequence is paused."
 
 
 def test_only_what_is_pending_waits() -> None:
     device = device_with(daily_limit=60)
     for status in BroadcastMessage.Status.values:
-        said = waits(BroadcastMessageFactory(device=device, status=status))
-        assert bool(said) == (status == "pending")
+        message = BroadcastMessageFactory(device=device, status=status)
+        assert ("60 messages of today" in reason(message)) == (status == "pending")
+        assert bool(turn(message)) == (status == "pending")
+
+
+def test_a_message_says_how_many_leave_before_it(viewer_client: Client) -> None:
+    device, now = device_with(daily_limit=60), timezone.now()
+    message = BroadcastMessageFactory(device=device, scheduled_at=now)
+
+    assert turn(message) == "It is the first in the line of Sales 01."
+    BroadcastMessageFactory(device=device, scheduled_at=now - timedelta(minutes=1))
+    assert turn(message) == "1 other on Sales 01 leaves before it."
+    BroadcastMessageFactory(device=device, priority=BroadcastMessage.Priority.TEST)
+    for behind in ({"scheduled_at": now}, {"priority": FIRST}, {"status": "paused"}):
+        BroadcastMessageFactory(device=device, **behind)
+    BroadcastMessageFactory(device=device, campaign=CampaignFactory(status="paused"))
+    BroadcastMessageFactory(scheduled_at=now - timedelta(minutes=1))  # of another device
+
+    text = page(viewer_client, "messages:detail", message.pk)
+    assert f"60 messages of today. {TOMORROW}" in text
+    assert "2 others on Sales 01 leave before it." in text
+
+
+def test_nobody_counts_a_line_of_thousands_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reasons, "MOST", 2)
+    device, now = device_with(), timezone.now()
+    for minutes in (3, 2, 1):
+        BroadcastMessageFactory(device=device, scheduled_at=now - timedelta(minutes=minutes))
+    message = BroadcastMessageFactory(device=device, scheduled_at=now)
+
+    assert turn(message) == "2 others or more on Sales 01 leave before it."
 
 
 def test_without_a_device_a_message_says_so_and_without_time_that_it_is_over() -> None:
@@ -163,10 +194,10 @@ def test_without_a_device_a_message_says_so_and_without_time_that_it_is_over() -
     late = BroadcastMessageFactory(device=device_with(daily_limit=60), expires_at=past)
     paused = BroadcastMessageFactory(campaign=CampaignFactory(status="paused"), expires_at=past)
 
-    assert waits(nowhere) == "It has no device that could send it."
-    assert waits(late) == "It could not start in time."
+    assert reason(nowhere) == "It has no device that could send it."
+    assert reason(late) == "It could not start in time."
     # Resumed, it gets the time of the pause back.
-    assert waits(paused) == "Its campaign is paused."
+    assert reason(paused) == "Its campaign is paused."
 
 
 @pytest.mark.parametrize("status", Campaign.Status.values)
@@ -174,7 +205,7 @@ def test_claim_forecast_and_page_agree_on_which_campaigns_send(status: str) -> N
     message = BroadcastMessageFactory(campaign=CampaignFactory(status=status))
     messages = BroadcastMessage.objects.all()
 
-    said_to_wait = bool(waits(message))
+    said_to_wait = bool(reason(message))
 
     assert messages.leaving().exists() != said_to_wait
     claimed = messages.claim(worker_id="worker", device_ids=[message.device_id])
@@ -187,7 +218,7 @@ def test_claim_and_page_agree_on_which_sequences_send(status: str) -> None:
     message = BroadcastMessageFactory(campaign=None, sequence=step.sequence, sequence_step=step)
     messages = BroadcastMessage.objects.all()
 
-    said_to_wait = bool(waits(message))
+    said_to_wait = bool(reason(message))
 
     assert messages.leaving().exists() != said_to_wait
     claimed = messages.claim(worker_id="worker", device_ids=[message.device_id])
@@ -198,7 +229,7 @@ def test_what_is_due_when_the_hold_is_over_is_not_held() -> None:
     later = timezone.now() + timedelta(days=1)
     message = BroadcastMessageFactory(device=device_with(daily_limit=60), scheduled_at=later)
 
-    assert waits(message) == ""
+    assert reason(message) == ""
 
 
 def test_who_waits_for_longer_than_there_is_time_reads_that_it_expires_before_that() -> None:
@@ -209,7 +240,7 @@ def test_who_waits_for_longer_than_there_is_time_reads_that_it_expires_before_th
         expires_at=midnight + timedelta(days=1) - timedelta(seconds=20),
     )
 
-    assert waits(message) == (
+    assert reason(message) == (
         "Sales 01 has sent its 60 messages of today. Sales 01 goes on tomorrow at 00:00, "
         "but this message expires before that, at 23:59."
     )
@@ -220,7 +251,7 @@ def test_who_has_time_until_the_hold_is_over_reads_nothing_of_a_deadline() -> No
         device=device_with(daily_limit=60), expires_at=timezone.now() + timedelta(days=2)
     )
 
-    assert waits(message).endswith(TOMORROW)
+    assert reason(message).endswith(TOMORROW)
 
 
 def test_message_list_and_recipients_say_what_is_waited_for(viewer_client: Client) -> None:

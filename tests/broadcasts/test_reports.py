@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,6 +11,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from broadcasts import reports
 from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.shares import by_device
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory
 
 pytestmark = pytest.mark.django_db
@@ -83,9 +84,46 @@ def test_the_queue_tells_what_is_due_from_what_comes_later() -> None:
         for status in ("processing", "queued", "paused", "unknown"):
             BroadcastMessageFactory(status=status)
         queue = reports.queue(NOON)
-    assert (queue.due, queue.waiting_until_tonight, queue.waiting) == (1, 2, 3)
+    assert (queue.due, queue.leaving_today, queue.waiting_longer, queue.waiting) == (1, 2, 1, 3)
     assert queue.oldest_due_at == NOON - timedelta(minutes=5)
     assert (queue.being_sent, queue.paused, queue.unknown) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "known", "new", "leave"),
+    [
+        ({}, 10, 10, 20),
+        ({"daily_limit": 7, "usage_day_count": 3}, 10, 0, 4),
+        ({"daily_limit": 7, "usage_day_count": 7}, 10, 0, 0),
+        ({"first_contact_limit": 5, "usage_first_count": 3, "usage_day_count": 3}, 10, 10, 12),
+        ({"hourly_limit": 1}, 20, 0, 12),
+        ({"sends_from": time(8), "sends_until": time(12, 30)}, 200, 0, 180),
+        ({"sends_from": time(8), "sends_until": time(11)}, 10, 0, 0),
+        ({"min_delay_seconds": 3600, "max_delay_seconds": 3600}, 20, 0, 12),
+        ({"enabled": False}, 10, 0, 0),
+        ({"status": "banned"}, 10, 0, 0),
+        ({"status": "restricted", "restricted_until": NOON + timedelta(hours=11)}, 800, 0, 360),
+        ({"timezone": "Mars/Olympus_Mons"}, 10, 0, 0),
+    ],
+    ids=str,
+)
+def test_what_caps_hours_and_pauses_hold_over_night_is_not_todays(
+    rules: dict[str, Any], known: int, new: int, leave: int
+) -> None:
+    device = DeviceFactory(
+        **{"usage_day": NOON.date(), "min_delay_seconds": 10, "max_delay_seconds": 10, **rules}
+    )
+    campaign = CampaignFactory(sending=True)
+    waits = {"device": device, "campaign": campaign, "scheduled_at": NOON}
+    first = BroadcastMessage.Priority.CAMPAIGN_FIRST
+    BroadcastMessageFactory.create_batch(known, **waits)
+    BroadcastMessageFactory.create_batch(new, **waits, priority=first)
+    BroadcastMessageFactory(campaign=campaign, device=None, scheduled_at=NOON)
+
+    with timezone.override(KUALA_LUMPUR):
+        queue = reports.queue(NOON)
+
+    assert (queue.leaving_today, queue.waiting) == (leave, known + new + 1)
 
 
 def test_an_empty_queue_has_no_oldest_message() -> None:
@@ -132,7 +170,7 @@ def test_a_device_that_sent_nothing_yet_is_in_the_table_with_its_plan() -> None:
     ended(NOON + timedelta(minutes=1), "failed", campaign=campaign, device=busy)
     BroadcastMessageFactory(campaign=campaign, device=idle)
     BroadcastMessageFactory(campaign=campaign, device=None, status="skipped")
-    first, second, nobody = reports.by_device(campaign.pk)
+    first, second, nobody = by_device(campaign.pk)
     assert (first.device, first.planned, first.sent, first.failed) == (busy, 2, 1, 1)
     assert (first.delivered, first.read, first.last_at) == (1, 1, NOON)
     assert (second.device, second.planned, second.remaining) == (idle, 1, 1)

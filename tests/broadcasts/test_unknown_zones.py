@@ -88,7 +88,7 @@ def test_a_finish_that_cannot_be_worked_out_holds_nothing_up(
     def fails(*_: object) -> None:
         raise DatabaseError
 
-    monkeypatch.setattr("campaigns.queryset.ends_of_campaigns", fails)
+    monkeypatch.setattr("campaigns.queryset.outlooks", fails)
     campaign = CampaignFactory(status="scheduled", scheduled_at=timezone.now())
     LeadFactory()
     Device.objects.update(timezone="UTC")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -11,14 +11,18 @@ from devices.models import Device
 from tests.factories import BroadcastMessageFactory
 
 pytestmark = pytest.mark.django_db
-MINUTES_AGO = timezone.now() - timedelta(minutes=2)
+
+
+def minutes_ago() -> datetime:
+    """Not of when this file was read: of a long suite, its tests come minutes later."""
+    return timezone.now() - timedelta(minutes=2)
 
 
 def held(status: str) -> BroadcastMessage:
     """A message that a broadcaster which lives has had for two minutes."""
     return BroadcastMessageFactory(
-        status=status, processing_worker_id="worker/1", processing_started_at=MINUTES_AGO,
-        lease_epoch=1, queued_at=MINUTES_AGO, attempts=1,
+        status=status, processing_worker_id="worker/1", processing_started_at=minutes_ago(),
+        lease_epoch=1, queued_at=minutes_ago(), attempts=1,
     )  # fmt: skip
 
 
@@ -32,7 +36,7 @@ def statuses() -> list[str]:
 
 def test_it_says_what_it_freed(capsys: pytest.CaptureFixture[str]) -> None:
     held("processing"), held("queued"), held("queued")
-    Device.objects.update(lease_expires_at=MINUTES_AGO)
+    Device.objects.update(lease_expires_at=minutes_ago())
 
     unstick()
 
@@ -68,9 +72,9 @@ def test_what_is_no_duration_is_refused_with_words(text: str) -> None:
 
 def test_a_dry_run_says_what_would_be_and_changes_nothing() -> None:
     held("processing")
-    Device.objects.update(lease_expires_at=MINUTES_AGO)
-    BroadcastMessageFactory(status="expired", finished_at=MINUTES_AGO)
-    cancelled = BroadcastMessageFactory(status="expired", finished_at=MINUTES_AGO)
+    Device.objects.update(lease_expires_at=minutes_ago())
+    BroadcastMessageFactory(status="expired", finished_at=minutes_ago())
+    cancelled = BroadcastMessageFactory(status="expired", finished_at=minutes_ago())
     type(cancelled.campaign).objects.filter(pk=cancelled.campaign.pk).update(status="cancelled")
 
     said = unstick("--dry-run", "--reschedule-expired")
@@ -82,14 +86,14 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing() -> None:
 
 
 def test_a_dry_run_without_more_leaves_the_expired_out() -> None:
-    BroadcastMessageFactory(status="expired", finished_at=MINUTES_AGO)
+    BroadcastMessageFactory(status="expired", finished_at=minutes_ago())
 
     assert unstick("--dry-run") == "Would be: 0 back to pending, 0 now unknown"
 
 
 def test_what_is_rescheduled_has_a_new_recovery_window() -> None:
     message = BroadcastMessageFactory(
-        status="expired", expires_at=MINUTES_AGO, finished_at=MINUTES_AGO
+        status="expired", expires_at=minutes_ago(), finished_at=minutes_ago()
     )
 
     unstick("--reschedule-expired")

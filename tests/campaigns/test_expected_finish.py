@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
-from broadcasts.timeline import ends_of_campaigns
+from broadcasts.timeline import outlooks
 from campaigns.audience import Audience
 from campaigns.forecast import forecast
 from campaigns.models import Campaign
@@ -45,7 +45,8 @@ def messages(count: int, campaign: Campaign | None, device: Device, **values: An
 
 
 def end(campaign: Campaign) -> datetime | None:
-    return ends_of_campaigns(Device.objects.usable(), START).get(campaign.pk)
+    outlook = outlooks(Device.objects.usable(), START).get(campaign.pk)
+    return outlook and outlook.ends_at
 
 
 def test_what_a_paused_sequence_has_in_the_queue_is_not_waited_for(device: Device) -> None:

@@ -6,6 +6,7 @@ It is the ground that the transport stands on: what neonize reports, word by wor
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,15 +81,31 @@ def test_a_client_that_is_cut_off_comes_again_by_itself(
     assert phone.texts() == ["Still here"]
 
 
-def test_a_client_comes_back_after_whatsapp_was_away(
-    whatsapp: Double, sender: Client, sender_phone: PhoneOf
-) -> None:
-    seen = sender.mark()
+def go_away(whatsapp: Double, number: str) -> None:
     whatsapp.go_away()
+
+
+def be_unwell(whatsapp: Double, number: str) -> None:
+    """Is there, and lets nobody in: the client tries in vain at least once."""
+    logins = whatsapp.logins(number)
+    whatsapp.refuse_logins(503, number)
+    whatsapp.cut(number)
+    wait_until(lambda: whatsapp.logins(number) > logins)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "end"), [(go_away, Double.come_back), (be_unwell, Double.behave)]
+)
+def test_a_client_comes_back_by_itself_once_whatsapp_is_well_again(
+    whatsapp: Double, sender: Client, sender_phone: PhoneOf,
+    trouble: Callable[[Double, str], None], end: Callable[[Double], None],
+) -> None:  # fmt: skip
+    seen = sender.mark()
+    trouble(whatsapp, sender_phone.number)
     sender.wait_for("Disconnected", after=seen)
     assert whatsapp.online(sender_phone.number) == 0
 
-    whatsapp.come_back()
+    end(whatsapp)
 
     sender.wait_for("Connected", after=seen)
 
@@ -110,20 +127,6 @@ def test_a_send_says_whether_it_may_have_left_when_whatsapp_goes_away(
     whatsapp.come_back()
     sender.wait_for("Connected", after=seen)
     assert phone.texts() == ["Hi"]
-
-
-def test_a_client_tries_again_while_whatsapp_is_not_well(
-    whatsapp: Double, sender: Client, sender_phone: PhoneOf
-) -> None:
-    logins, seen = whatsapp.logins(sender_phone.number), sender.mark()
-    whatsapp.refuse_logins(503, sender_phone.number)
-    whatsapp.cut(sender_phone.number)
-    wait_until(lambda: whatsapp.logins(sender_phone.number) > logins)
-    assert whatsapp.online(sender_phone.number) == 0
-
-    whatsapp.behave()
-
-    sender.wait_for("Connected", after=seen)
 
 
 def test_a_file_that_cannot_be_uploaded_is_not_sent(

@@ -1,0 +1,97 @@
+"""A campaign by its devices: what each has sent, what waits for it, and what holds that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db.models import Count, Max, Q
+from django.utils import timezone
+
+from broadcasts.models import BroadcastMessage
+from broadcasts.pacing import Hold
+from broadcasts.timeline import hold_of_waiting
+from devices.cards import Card
+from devices.models import Device
+
+Status = BroadcastMessage.Status
+
+
+@dataclass(frozen=True)
+class Share:
+    """One device's part of a campaign. `device` is None for rows that no device was found for."""
+
+    device: Device | None
+    counts: dict[str, int] = field(default_factory=dict)
+    delivered: int = 0
+    read: int = 0
+    last_at: datetime | None = None
+    only_new: bool = False  # what waits is all to people it has not talked with
+
+    @property
+    def hold(self) -> Hold | None:
+        """What holds what waits for it."""
+        if not (self.device and self.waiting):
+            return None
+        return hold_of_waiting(self.device, timezone.now(), only_new=self.only_new)
+
+    @property
+    def card(self) -> Card | None:
+        """The device as its own pages show it."""
+        return Card(self.device, self.remaining) if self.device else None
+
+    @property
+    def planned(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def sent(self) -> int:
+        return self.counts.get(Status.SENT, 0)
+
+    @property
+    def failed(self) -> int:
+        return self.counts.get(Status.FAILED, 0)
+
+    @property
+    def waiting(self) -> int:
+        return self.counts.get(Status.PENDING, 0)
+
+    @property
+    def remaining(self) -> int:
+        return sum(self.counts.get(status, 0) for status in BroadcastMessage.OPEN)
+
+
+def by_device(campaign_id: int) -> list[Share]:
+    """Returns a campaign's rows by device, in the order of the devices' names.
+
+    Reads every row of the campaign (0.2 to 0.4 s for 300,000): the larger it is, the less often it
+    is asked.
+    """
+    rows = BroadcastMessage.objects.order_by().filter(
+        campaign_id=campaign_id, status__in=BroadcastMessage.Status.values
+    )
+    found = rows.values_list("device_id", "status").annotate(
+        Count("pk"),
+        Count("delivered_at"),
+        Count("read_at"),
+        Max("finished_at"),
+        known=Count("pk", filter=~Q(priority__in=BroadcastMessage.FIRST_CONTACTS)),
+    )
+    lines = list(found)
+    devices = Device.objects.in_bulk({pk for pk, *_rest in lines if pk})
+    counted: dict[int | None, Share] = {}
+    for device_id, status, count, delivered, read, last_at, known in lines:
+        before = counted.get(device_id, Share(devices.get(device_id)))
+        counted[device_id] = Share(
+            before.device,
+            {**before.counts, status: count},
+            before.delivered + delivered,
+            before.read + read,
+            _later(before.last_at, last_at if status == Status.SENT else None),
+            before.only_new or (status == Status.PENDING and not known),
+        )
+    return sorted(counted.values(), key=lambda row: (row.device is None, str(row.device)))
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((at for at in (one, other) if at), default=None)
