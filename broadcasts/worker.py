@@ -47,9 +47,9 @@ BUSY = 50  # after a turn that served so many the next begins at once
 # less often when that something is held.
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
-# Looking for what is due costs the more, the more devices have something waiting. Where nothing is
-# new in the queue it may take so much of the time: what is resumed or tried again has no new row.
-LOOK_SHARE = 1 / 400
+# A look for what is due costs the more, the more devices there are, so many make it less often as
+# long as nothing is new in the queue: what is resumed or tried again is no new row.
+LOOK_SECONDS_A_DEVICE = 0.002
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
 
@@ -147,8 +147,8 @@ class Broadcaster:
             return
         first_due = BroadcastMessage.objects.first_due(timedelta(seconds=LONGEST_IDLE_SECONDS))
         self._newest = newest
-        pause = min((clock() - now) / LOOK_SHARE, LONGEST_IDLE_SECONDS)
-        self._look_for_work_at = now + pause
+        pause_seconds = LOOK_SECONDS_A_DEVICE * len(self._leases.held)
+        self._look_for_work_at = now + min(pause_seconds, LONGEST_IDLE_SECONDS)
         for lease in idle:
             if at := first_due.get(lease.device.pk):
                 self._put_down(lease, not_before=at)
