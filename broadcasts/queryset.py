@@ -87,7 +87,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     def newest(self) -> int:
         """Returns the highest id so far, 0 where there is none: when it grew, something came."""
-        return self.order_by("-pk").values_list("pk", flat=True).first() or 0
+        return claiming.newest(self.model)
 
     def first_due(self, within: timedelta) -> dict[int, datetime]:
         """Returns {device id: when its first pending message is due}, where that is past or near.

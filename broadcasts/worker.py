@@ -49,7 +49,7 @@ IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
 # A look for what is due costs the more, the more devices there are, so many make it less often as
 # long as nothing is new in the queue: what is resumed or tried again is no new row.
-LOOK_SECONDS_A_DEVICE = 0.002
+LOOK_SECONDS_A_DEVICE = 0.005
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
 
