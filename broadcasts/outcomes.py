@@ -172,6 +172,10 @@ def settle_unknown(
                 values = {"provider_message_id": provider_message_id[:64]} | _sent_values()
                 settled += _update(row, **values)
                 acquaintance.met_by([message.pk])
+            case Unknown(provider_message_id=name) if name:
+                # What was interrupted learns only here under which id a receipt may name it.
+                if name[:64] != message.provider_message_id:
+                    _update(row, provider_message_id=name[:64])
             case NotSent() if message.error_code == "interrupted":
                 # Nobody holds the session any more that was to send it. What a live session is
                 # unsure of may still be on its way, whatever the record says.

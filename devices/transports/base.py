@@ -78,6 +78,7 @@ class NotSent:
 
 Outcome = Accepted | Refused | DeviceBlocked | NotSent | Unknown
 Answer = Outcome | Future[Outcome]
+Memory = Accepted | NotSent | Unknown | None  # of an earlier send
 
 
 # What a session reports by itself, at any time and from any thread.
@@ -140,11 +141,12 @@ class Session(Protocol):
         """
         ...
 
-    def recall(self, key: str) -> Accepted | NotSent | None:
+    def recall(self, key: str) -> Memory:
         """What the transport itself remembers of an earlier send, also by a process that died.
 
         NotSent only where an earlier session of this account can no longer send: WhatsApp closes
-        the old stream when a new one opens. None where it cannot tell.
+        the old stream when a new one opens. Unknown with the id that the message has if it was
+        sent: a receipt for it settles it. None where it cannot tell.
         """
         ...
 

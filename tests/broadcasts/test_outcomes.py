@@ -263,6 +263,34 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     assert message.attempts == (0 if status == "pending" else 1), "what never left was no attempt"
 
 
+def test_an_id_that_the_transport_remembers_lets_a_receipt_settle_a_crash() -> None:
+    message = on_the_wire()
+    Device.objects.filter(pk=message.device_id).update(lease_epoch=2)
+    BroadcastMessage.objects.unstick()
+    session = Mock(recall=Mock(return_value=Unknown("interrupted", "", "3EB0")))
+
+    for _ in range(2):  # it is asked again and again
+        assert settle_unknown([message.pk], {message.device_id: session}) == 0
+
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("unknown", "interrupted")
+    receipt = (message.device_id or 0, Receipt("3EB0", "delivered", timezone.now()))
+    assert record_receipts([receipt]) == []
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("sent", "")
+    assert message.delivered_at
+
+
+def test_an_id_that_was_remembered_changes_nothing_that_was_settled_meanwhile() -> None:
+    message = after(on_the_wire(), Accepted("3EB0"))
+    session = Mock(recall=Mock(return_value=Unknown("interrupted", "", "3EB1")))
+
+    settle_unknown([message.pk], {message.device_id: session})
+
+    message.refresh_from_db()
+    assert (message.status, message.provider_message_id) == ("sent", "3EB0")
+
+
 def test_what_is_still_being_sent_is_not_asked_about() -> None:
     """It hung for so long that it was declared unknown; asked now, the transport would say that
     it was not sent, and then it would be sent twice."""
