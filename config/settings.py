@@ -233,6 +233,8 @@ TRANSPORTS = {
 # Simulated devices may run faster than the clock, for demos and tests; real ones never do.
 SIMULATOR_SPEED = env.float("SIMULATOR_SPEED", 1.0)
 SIMULATOR_SEED = env.str("SIMULATOR_SEED", "siaran")
+# The keys of linked WhatsApp accounts, a file each; on this host only, and for nobody else to read.
+SESSION_DIR = BASE_DIR / env.str("SESSION_DIR", "var/sessions")
 
 # Logs go to standard output: lines for people, or JSON on request.
 

@@ -1,0 +1,51 @@
+"""Answers questions about session files: a process of its own, which store.py starts.
+
+    python -I -S reader.py   a question is a line of JSON, and so is its answer
+
+neonize brings a SQLite of its own. Two of them in one process do not see each other's locks, and
+whenever one closes a file, the locks that the other has on it are gone ("How To Corrupt An SQLite
+Database File", 2.2 and 2.2.1). From another process, reading is safe at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from contextlib import closing
+from urllib.parse import quote
+
+LOCKED_SECONDS = 0.5  # the client writes for milliseconds at a time
+
+# The tables are whatsmeow's (store/sqlstore/upgrades), as of neonize 0.5.2.
+QUESTIONS = {
+    "account": "SELECT jid FROM whatsmeow_device",
+    # The newest last. `key` is what a message carried as messageContextInfo.messageSecret.
+    "ids": "SELECT message_id FROM whatsmeow_message_secrets WHERE key = ? ORDER BY rowid",
+    "phone": "SELECT pn FROM whatsmeow_lid_map WHERE lid = ?",
+}
+
+
+def answer(path: str, question: str, argument: str | None) -> list[str]:
+    """Returns the first column of what the file says, as text."""
+    values: list[object] = []
+    if argument is not None:
+        values = [bytes.fromhex(argument) if question == "ids" else argument]
+    source = f"file:{quote(path)}?mode=ro"
+    with closing(sqlite3.connect(source, uri=True, timeout=LOCKED_SECONDS)) as database:
+        return [str(row[0]) for row in database.execute(QUESTIONS[question], values)]
+
+
+def main() -> None:
+    for line in sys.stdin:
+        path, question, argument = json.loads(line)
+        try:
+            said: dict[str, object] = {"answer": answer(path, question, argument)}
+        except sqlite3.Error as error:
+            said = {"error": str(error)}
+        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
