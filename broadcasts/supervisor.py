@@ -7,10 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+from devices.transports.neonize import environment
+
 logger = logging.getLogger(__name__)
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 RESTART_SECONDS = 5.0
+MARK = "SIARAN_BEGUN_ANEW"  # once, also on a host that does not tell what a process began with
 
 
 class Supervisor:
@@ -61,4 +64,17 @@ class Supervisor:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C goes to the supervisor alone, which passes it on once.
-        return subprocess.Popen(self.command, start_new_session=True)  # noqa: S603  (our own)
+        return subprocess.Popen(  # noqa: S603  (our own)
+            self.command, start_new_session=True, env=os.environ | environment.ENVIRONMENT
+        )
+
+
+def begin_anew_if_needed() -> None:
+    """Starts this very process again, once, with what a transport's library reads before Python.
+
+    The number of the process stays the same, so whoever has started it notices nothing.
+    """
+    if environment.missing() or environment.is_set() or MARK in os.environ:
+        return
+    with_it = os.environ | environment.ENVIRONMENT | {MARK: "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], with_it)  # noqa: S606

@@ -14,7 +14,7 @@ from django.core.management.base import (
 )
 from django.db import InterfaceError, OperationalError, connection
 
-from broadcasts.supervisor import Supervisor
+from broadcasts.supervisor import Supervisor, begin_anew_if_needed
 from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster, is_orphan
 
 COLLECT_AFTER = 20_000  # objects more; a claim of 500 messages makes that many
@@ -36,6 +36,10 @@ class Command(BaseCommand):
         parser.add_argument("--drain", action="store_true", help="end when nothing is left to send")
 
         parser.add_argument("--supervisor", type=int, help=argparse.SUPPRESS)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        begin_anew_if_needed()
+        super().run_from_argv(argv)
 
     def handle(
         self,
