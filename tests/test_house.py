@@ -87,6 +87,19 @@ def test_web_and_scheduler_import_no_transport() -> None:
     ] == []
 
 
+def test_one_file_imports_neonize_and_only_when_it_is_needed() -> None:
+    """The library begins a foreign runtime, which no process may have that forks."""
+    assert {
+        (path, top)
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        for _, package in imported(ast.Module([node], []) if isinstance(node, ast.stmt) else tree)
+        if package in ("neonize", "google")
+        for top in [node in tree.body]
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    } == {("devices/transports/neonize/client.py", False)}
+
+
 def test_no_row_is_saved_whole() -> None:
     """A bare save() writes back what another process has changed since it was read."""
     assert [

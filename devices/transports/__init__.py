@@ -34,5 +34,5 @@ def missing(name: str) -> str:
 
 def transport_choices() -> list[tuple[str, str]]:
     """Returns the names that a device may choose from, without importing any of them."""
-    ours = {"simulator": _("simulator")}
+    ours = {"simulator": _("simulator"), "neonize": _("WhatsApp, linked to a phone")}
     return [(name, ours.get(name, name)) for name in settings.TRANSPORTS]

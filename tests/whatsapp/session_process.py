@@ -1,0 +1,69 @@
+"""A process that opens our transport's sessions, as a broadcaster does; told what by session.py.
+
+    python -m tests.whatsapp.session_process FILE FD
+
+FILE is one of the session files; devices are named by their keys, as the files are.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from typing import Any
+
+import django
+
+django.setup()
+
+from devices.transports import transport  # noqa: E402
+from devices.transports.base import Event, OutgoingMessage, Session  # noqa: E402
+
+
+class Host:
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._writing = pipe, threading.Lock()
+        self._sessions: dict[str, Session] = {}
+
+    def serve(self) -> None:
+        while True:
+            try:
+                number, verb, arguments = self._pipe.recv()
+            except EOFError:
+                return  # sessions are closed by who opened them: else this process hangs, rightly
+            threading.Thread(target=self._call, args=(number, verb, arguments)).start()
+
+    def _call(self, number: int, verb: str, arguments: dict[str, Any]) -> None:
+        try:
+            answer, error = getattr(self, verb)(**arguments), ""
+        except Exception as raised:  # noqa: BLE001 (raised again where it was called)
+            answer, error = None, f"{type(raised).__name__}: {raised}"
+        self._write(("answer", number, answer, error))
+
+    def _write(self, line: tuple[Any, ...]) -> None:
+        with self._writing:
+            self._pipe.send(line)
+
+    # What session.py calls
+
+    def open(self, device: int, name: str) -> None:
+        def report(event: Event) -> None:
+            self._write(("event", type(event).__name__, asdict(event) | {"session": name}))
+
+        opened = SimpleNamespace(pk=device)
+        self._sessions[name] = transport("neonize").open(opened, report)  # type: ignore[arg-type]
+
+    def send(self, name: str, key: str, phone: str, body: str) -> Any:
+        return self._sessions[name].send(OutgoingMessage(key, phone, body))
+
+    def recall(self, name: str, key: str) -> Any:
+        return self._sessions[name].recall(key)
+
+    def close(self, name: str) -> None:
+        self._sessions[name].close()
+
+
+if __name__ == "__main__":
+    Host(Connection(int(sys.argv[2]))).serve()
