@@ -252,6 +252,32 @@ def test_the_newer_of_two_sessions_replaces_the_older_which_stays_away(
     assert [m.copies for m in phone.received()] == [1]
 
 
+def test_a_send_while_it_is_replaced_is_refused_or_remembered(
+    whatsapp: Double, account: PhoneOf, phone: PhoneOf, start: Start
+) -> None:
+    """Whatever the order is in which the two meet: a NotSent is the last word."""
+    older, memories = connected(start(), "0"), []
+    for number in range(1, 9):
+        key = f"message-{number}"
+        newer = start().open(name=str(number))
+        call = older.begin_send(phone.number, key, key)
+        newer.hears("Connected")
+        memory = newer.recall(key)
+        outcome = older.process.result(call)
+        if memory == NotSent():
+            assert outcome == NotSent()
+            assert key not in phone.texts()
+        if key in phone.texts():
+            assert isinstance(outcome, Accepted | Unknown)
+            ids = [m.id for m in phone.received()]
+            assert memory is None or memory.provider_message_id in ids
+        memories.append(memory)
+        older.close()
+        older = newer
+    assert any(isinstance(memory, Unknown) for memory in memories), "nothing was tried here"
+    assert all(m.copies == 1 for m in phone.received())
+
+
 def test_a_receipt_that_the_library_has_no_name_for_costs_a_moment_and_nothing_else(
     whatsapp: Double, session: Sessions, phone: PhoneOf
 ) -> None:

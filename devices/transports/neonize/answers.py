@@ -76,6 +76,11 @@ ANSWERS = [
         _("WhatsApp does not let this number write to this person: is the person blocked on its "
           "phone?"),
     ),
+    # There was no connection to send it over: not a byte was written.
+    Answer(
+        r"failed to (?:send message node|.*send usync query): websocket not connected$",  # (t)
+        _not_sent,
+    ),
     # Asked before the message was made.
     Answer(
         r"no LID found for \S+ from server",  # (t)
@@ -101,7 +106,7 @@ ANSWERS = [
     Answer(r"client is nil\b", _not_sent),  # (t) stopped
     Answer(r"the store doesn't contain a device JID\b", _not_sent),  # (s) logged out
     Answer(
-        # (t) also after a first attempt, when the line broke and did not come back (s: retryFrame)
+        # (s) of a second attempt, which the library makes where the line broke (retryFrame)
         r"websocket not connected\b", _not_sent,
         _("The connection broke while the message was being sent."), unless_in_store=True,
     ),
@@ -124,20 +129,17 @@ ANSWERS = [
 ]  # fmt: skip
 
 
-def outcome_of(text: str, now: datetime, ids: Callable[[], list[str]]) -> Outcome:
+def outcome_of(text: str, now: datetime, ids: Callable[[], list[str] | None]) -> Outcome:
     """Returns what became of a message whose send has failed with this text.
 
-    `ids` looks into the session file: the ids under which the message may have left.
+    `ids` looks into the session file: the ids under which the message may have left, None where it
+    cannot be read.
     """
     row = next((row for row in ANSWERS if re.match(row.text, text)), None)
     outcome = row.outcome(str(row.sentence), now) if row else Unknown("unexpected", masked(text))
-    if row and row.unless_in_store:
-        outcome = Unknown("disconnected", str(row.sentence)) if (found := ids()) else outcome
-    elif isinstance(outcome, Unknown):
-        found = ids()
-    else:
-        return outcome
-    if isinstance(outcome, Unknown) and found:
+    if row and row.unless_in_store and (found := ids()) != []:
+        return Unknown("disconnected", str(row.sentence), found[-1] if found else "")
+    if isinstance(outcome, Unknown) and (found := ids()):
         return Unknown(outcome.code, outcome.message, found[-1])
     return outcome
 

@@ -116,7 +116,7 @@ class Client:
 
     def stop(self) -> None:
         with gate.alone():
-            if not self.ended.is_set():
+            if self._client and not self.ended.is_set():
                 self._client.stop()
                 self.ended.wait(STOP_SECONDS)
 

@@ -16,7 +16,6 @@ from devices.transports.base import (
     Accepted,
     Blocked,
     Connected,
-    DeviceBlocked,
     Disconnected,
     Event,
     Memory,
@@ -24,7 +23,6 @@ from devices.transports.base import (
     Outcome,
     Outdated,
     OutgoingMessage,
-    Refused,
     Report,
     Unknown,
 )
@@ -60,7 +58,7 @@ class NeonizeSession:
         self._pause_seconds = SHORTEST_PAUSE_SECONDS
         self._sending: set[str] = set()
         self._late: dict[str, Accepted] = {}  # answers that came after we had given up
-        self._refused: dict[str, set[str]] = {}  # by key: ids under which nothing arrived
+        self._unsent: dict[str, set[str]] = {}  # by key: ids under which nothing left
         _submit(starter, self._begin)
 
     # Sending
@@ -80,7 +78,8 @@ class NeonizeSession:
         except TimeoutError:
             answer.add_done_callback(partial(self._note_late, message.key))
             reason = _("WhatsApp did not answer in time.")
-            return Unknown("timed_out", reason, self._last_id(message.key))
+            ids = self._ids(message.key) or [""]
+            return Unknown("timed_out", reason, ids[-1])
 
     def _send(self, client: Client, message: OutgoingMessage, answer: Future[Outcome]) -> None:
         key = message.key
@@ -90,8 +89,8 @@ class NeonizeSession:
         except ClientError as error:
             outcome = outcome_of(str(error), timezone.now(), partial(self._ids, key))
             logger.info("Device %s: a send failed: %s", self._store.device_id, _kind(outcome))
-            if isinstance(outcome, Refused | DeviceBlocked):
-                self._refused.setdefault(key, set()).update(self._ids(key))
+            if not isinstance(outcome, Unknown):
+                self._unsent.setdefault(key, set()).update(self._ids(key) or ())
         except Exception as error:  # noqa: BLE001 (somebody waits for this answer)
             answer.set_exception(error)
             return
@@ -113,23 +112,19 @@ class NeonizeSession:
         with self._changing:
             mine = self._connected and not self._closed.is_set() and key not in self._sending
             alone = mine and self._store.hold()
-        if last := self._last_id(key, fail=True):
-            return Unknown("interrupted", "", last)
-        return NotSent() if alone else None
+        if ids := self._ids(key):
+            return Unknown("interrupted", "", ids[-1])
+        return NotSent() if alone and ids is not None else None
 
-    def _last_id(self, key: str, *, fail: bool = False) -> str:
-        return next(reversed(self._ids(key, fail=fail)), "")
-
-    def _ids(self, key: str, *, fail: bool = False) -> list[str]:
-        """Returns the ids under which the message may have left."""
+    def _ids(self, key: str) -> list[str] | None:
+        """Returns the ids under which the message may have left, the newest last; None if the file
+        cannot be read."""
         try:
             ids = self._store.ids_of(key)
         except StoreError as error:
-            if fail:
-                raise
             logger.error("Device %s: its session file: %s", self._store.device_id, error)
-            ids = []
-        return [each for each in ids if each not in self._refused.get(key, ())]
+            return None
+        return [each for each in ids if each not in self._unsent.get(key, ())]
 
     # Connecting
 
@@ -163,7 +158,11 @@ class NeonizeSession:
                 self._store.release()
                 return
             self._client = client
-        client.start(lambda error: self._ended(client, error))
+        try:
+            client.start(lambda error: self._ended(client, error))
+        except Exception:
+            self._client = None  # it will not end: it has not begun
+            raise
         if self._closed.is_set():
             client.stop()  # it may not have been there yet to be stopped
 

@@ -28,10 +28,16 @@ ROWS: list[tuple[str, type[Outcome], str, object]] = [
     ),
     ("failed to get user info for 60123456789: x", Refused, "not_looked_up", SOON),
     ("failed to get device list: info query timed out", Refused, "not_looked_up", SOON),
-    ("failed to send usync query: websocket not connected", Refused, "not_looked_up", SOON),
+    ("failed to send usync query: info query timed out", Refused, "not_looked_up", SOON),
     ("failed to refresh media connections: 503", Refused, "media_host_down", SOON),
     ("client is nil", NotSent, "", None),
     ("the store doesn't contain a device JID", NotSent, "", None),
+    ("failed to send message node: websocket not connected", NotSent, "", None),
+    (
+        "failed to get user info for 60123456789@s.whatsapp.net to fill LID cache: failed to send "
+        "usync query: websocket not connected",
+        NotSent, "", None,
+    ),
     ("websocket not connected", NotSent, "", None),
     ("timed out waiting for message send response", Unknown, "timed_out", None),
     (
@@ -99,6 +105,12 @@ def test_a_line_that_did_not_come_back_may_have_carried_the_message_before_it_br
     assert outcome == Unknown(
         "disconnected", "The connection broke while the message was being sent.", "3EB0"
     )
+
+
+def test_a_file_that_cannot_be_read_proves_nothing() -> None:
+    assert isinstance(outcome_of("websocket not connected", NOW, lambda: None), Unknown)
+    assert isinstance(outcome_of("context canceled", NOW, lambda: None), Unknown)
+    assert isinstance(outcome_of("client is nil", NOW, lambda: None), NotSent)
 
 
 def test_nobody_s_number_is_in_what_an_operator_reads() -> None:
