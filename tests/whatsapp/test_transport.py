@@ -131,6 +131,16 @@ def test_who_is_not_on_whatsapp_is_refused_for_good(session: Sessions) -> None:
     assert (outcome.code, outcome.retry_after) == ("not_on_whatsapp", None)
 
 
+def test_the_library_tells_nobody_whose_number_it_was(session: Sessions, phone: PhoneOf) -> None:
+    session.send(phone.number)
+    session.send("60199999998", key="message-2")
+
+    printed = session.process.log.read_text()
+    assert "a send failed: Refused not_on_whatsapp" in printed  # our own words get there
+    assert "60199999998" not in printed
+    assert phone.number not in printed
+
+
 def test_a_session_that_is_unlinked_on_the_phone_says_so_and_later_ones_too(
     whatsapp: Double, session: Sessions, account: PhoneOf, phone: PhoneOf
 ) -> None:

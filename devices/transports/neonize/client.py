@@ -8,11 +8,13 @@ and stopping a client, is alone in the library for as long as that takes, and no
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -21,6 +23,7 @@ Tell = Callable[[str, dict[str, Any]], None]
 ENTER_SECONDS = 0.01  # until a call that was let in has read the map
 START_SECONDS = 0.1  # until a new client is in the map; 0.05 was enough 8 times out of 8
 STOP_SECONDS = 1.0
+STDOUT = 1
 BETWEEN_SECONDS = 0.005  # lets those through who wait to send
 
 EVENTS = (
@@ -55,8 +58,23 @@ class Gate:
 gate = Gate()
 
 
+def _silence() -> None:
+    """Leaves standard output to Python: Go prints there, and whose number a message was for.
+
+    What ends the process it says on standard error, which stays.
+    """
+    with suppress(AttributeError, OSError):  # Python's may be none, or no file
+        sys.stdout.flush()
+        if sys.stdout.fileno() == STDOUT:
+            sys.stdout = os.fdopen(os.dup(STDOUT), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDOUT)
+    os.close(nowhere)
+
+
 @cache
 def _library() -> Any:
+    _silence()
     import neonize.client
 
     # It logs through ours. Numbers and texts are in what it says, and its own words help nobody.

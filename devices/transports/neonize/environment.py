@@ -20,7 +20,7 @@ BEGAN_WITH = Path("/proc/self/environ")
 def missing() -> list[str]:
     """Returns what has to be installed, in words for whoever does that."""
     if not find_spec("neonize"):
-        return [_("neonize is not installed: pip install “siaran[whatsapp]”.")]
+        return [_("neonize is not installed: scripts/prepare whatsapp.")]
     if not ctypes.util.find_library("magic"):
         return [_("libmagic is not installed, which neonize loads: the Debian package libmagic1.")]
     return []
