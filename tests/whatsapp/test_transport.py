@@ -18,6 +18,8 @@ from tests.whatsapp.conftest import NewPhone
 from tests.whatsapp.double import Double, PhoneOf
 from tests.whatsapp.session import DEVICE, Process, Sessions
 
+REPLACED = "The session was opened elsewhere. Only one place may have it."
+
 Start = Callable[..., Process]
 
 
@@ -254,11 +256,13 @@ def test_the_newer_of_two_sessions_replaces_the_older_which_stays_away(
 
     newer = connected(start())
 
-    session.hears("Disconnected")
+    session.hears("Disconnected", reason=REPLACED)
     assert session.send(phone.number) == NotSent()
     wait_until(lambda: newer.recall() == NotSent())
     assert isinstance(newer.send(phone.number), Accepted)
     assert whatsapp.logins(account.number) == logins + 1
+    session.process.names()
+    assert session.process.events[-1].fields["reason"] == REPLACED
     assert [m.copies for m in phone.received()] == [1]
 
 

@@ -107,6 +107,7 @@ class Client:
             self.ended.wait(START_SECONDS)
 
     def _make(self) -> Any:
+        library = _library()  # before all else of it
         from google.protobuf.json_format import MessageToDict
         from neonize import events
 
@@ -114,7 +115,9 @@ class Client:
             fields = MessageToDict(event, preserving_proto_field_name=True)
             self._tell(type(event).__name__, fields)
 
-        client = _library()(self._name, uuid=self._uuid)
+        client = library(self._name, uuid=self._uuid)
+        # When it is thrown away, it would be stopped once more, and not by the gate.
+        client._stop_finalizer.detach()
         for name in EVENTS:
             client.event(getattr(events, f"{name}Ev"))(handle)
         client.event.qr(lambda *_: self._tell("QR", {}))

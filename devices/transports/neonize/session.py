@@ -54,6 +54,7 @@ class NeonizeSession:
         self._closed = threading.Event()
         self._client: Client | None = None
         self._connected = False
+        self._finished: Client | None = None  # being stopped: what it still says is not so
         self._over = False  # the account is to be left alone
         self._pause_seconds = SHORTEST_PAUSE_SECONDS
         self._sending: set[str] = set()
@@ -148,7 +149,8 @@ class NeonizeSession:
         if not self._store.account():
             # Neonize would offer the account to be linked, and could not be stopped any more.
             self._over = True
-            _submit(teller, partial(self._hear, None, "QR", {}))
+            for event in events_of("QR", {}, timezone.now(), self._phone_of):
+                _submit(teller, partial(self._tell, event))
             return
         self._store.hold()
         label = str(self._store.device_id)
@@ -175,14 +177,16 @@ class NeonizeSession:
         """Called by the library's threads, which wait."""
         _submit(teller, partial(self._hear, client, name, fields))
 
-    def _hear(self, client: Client | None, name: str, fields: dict[str, Any]) -> None:
-        if client is not self._client and name not in ("Receipt", "Message"):
-            return  # of one that has ended
+    def _hear(self, client: Client, name: str, fields: dict[str, Any]) -> None:
+        is_current = client is self._client and client is not self._finished
+        if not is_current and name not in ("Receipt", "Message"):
+            return
         for event in events_of(name, fields, timezone.now(), self._phone_of):
             self._tell(event)
         then = THEN.get(name, Then.GO_ON)
         self._over |= then is Then.END
-        if client and then is not Then.GO_ON:
+        if then is not Then.GO_ON:
+            self._finished = client
             client.stop()
 
     def _phone_of(self, lid: str) -> str:
