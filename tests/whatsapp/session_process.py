@@ -19,7 +19,13 @@ import django
 django.setup()
 
 from devices.transports import transport  # noqa: E402
-from devices.transports.base import Event, OutgoingMessage, Session  # noqa: E402
+from devices.transports.base import Event, OutgoingMessage, Report, Session  # noqa: E402
+
+SECONDS = 20
+
+
+def _open(device: int, report: Report) -> Session:
+    return transport("neonize").open(SimpleNamespace(pk=device), report)
 
 
 class Host:
@@ -52,8 +58,7 @@ class Host:
         def report(event: Event) -> None:
             self._write(("event", type(event).__name__, asdict(event) | {"session": name}))
 
-        opened = SimpleNamespace(pk=device)
-        self._sessions[name] = transport("neonize").open(opened, report)  # type: ignore[arg-type]
+        self._sessions[name] = _open(device, report)
 
     def send(self, name: str, key: str, phone: str, body: str) -> Any:
         return self._sessions[name].send(OutgoingMessage(key, phone, body))
@@ -63,6 +68,38 @@ class Host:
 
     def close(self, name: str) -> None:
         self._sessions[name].close()
+
+    def close_in_a_report(self, device: int) -> bool:
+        """Returns whether a session could be closed from inside of a report of its own."""
+        closed, opened = threading.Event(), threading.Event()
+
+        def report(event: Event) -> None:
+            opened.wait(SECONDS)
+            session.close()
+            closed.set()
+
+        session = _open(device, report)
+        opened.set()
+        return closed.wait(SECONDS)
+
+    def close_during_a_report(self, device: int) -> bool:
+        """Returns whether close() waited for a report that was under way."""
+        reporting, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+        def report(event: Event) -> None:
+            reporting.set()
+            go_on.wait(SECONDS)
+            over.set()
+
+        session = _open(device, report)
+        reporting.wait(SECONDS)
+        closing = threading.Thread(target=session.close)
+        closing.start()
+        closing.join(0.1)
+        waited = closing.is_alive()
+        go_on.set()
+        closing.join(SECONDS)
+        return waited and over.is_set() and not closing.is_alive()
 
 
 if __name__ == "__main__":

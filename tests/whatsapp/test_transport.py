@@ -332,6 +332,17 @@ def test_nothing_is_reported_and_nobody_is_online_once_it_is_closed(
     session.close()
 
 
+def test_close_waits_for_a_report_and_may_come_from_one(
+    whatsapp: Double, account: PhoneOf, start: Start
+) -> None:
+    process = start()
+
+    assert process.call("close_in_a_report", device=DEVICE)
+    assert process.call("close_during_a_report", device=DEVICE)
+
+    wait_until(lambda: whatsapp.online(account.number) == 0)
+
+
 def test_a_session_closed_at_once_never_stays_online(
     whatsapp: Double, account: PhoneOf, start: Start
 ) -> None:
