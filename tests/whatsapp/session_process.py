@@ -69,6 +69,11 @@ class Host:
     def close(self, name: str) -> None:
         self._sessions[name].close()
 
+    def give_up_after(self, seconds: float) -> None:
+        from devices.transports.neonize import session
+
+        session.SEND_SECONDS = seconds
+
     def close_in_a_report(self, device: int) -> bool:
         """Returns whether a session could be closed from inside of a report of its own."""
         closed, opened = threading.Event(), threading.Event()

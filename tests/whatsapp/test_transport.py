@@ -211,6 +211,25 @@ def test_a_send_that_whatsapp_never_answered_is_unknown_with_its_id(
     assert outcome.provider_message_id == received.id
 
 
+def test_a_send_that_takes_too_long_is_given_up_and_holds_up_no_other(
+    whatsapp: Double, session: Sessions, phone: PhoneOf
+) -> None:
+    session.process.call("give_up_after", seconds=2)
+    seen = session.process.mark()
+    whatsapp.withhold_acks()
+
+    outcome = session.send(phone.number)
+
+    assert isinstance(outcome, Unknown)
+    (received,) = phone.received()
+    assert (outcome.code, outcome.provider_message_id) == ("timed_out", received.id)
+    session.hears("Disconnected", after=seen)
+    session.hears("Connected", after=seen)
+    whatsapp.release_acks()
+    assert isinstance(session.send(phone.number, "Next", "message-2"), Accepted)
+    assert session.recall() == Unknown("interrupted", "", received.id)
+
+
 def test_after_a_crash_the_file_says_under_which_id_a_message_may_have_left(
     whatsapp: Double, session: Sessions, phone: PhoneOf, start: Start
 ) -> None:

@@ -78,6 +78,8 @@ class NeonizeSession:
             return answer.result(SEND_SECONDS)
         except TimeoutError:
             answer.add_done_callback(partial(self._note_late, message.key))
+            # A second attempt of the library's own has no end, and nothing is sent beside it.
+            _submit(teller, partial(self._give_up, client))
             reason = _("WhatsApp did not answer in time.")
             ids = self._ids(message.key) or [""]
             return Unknown("timed_out", reason, ids[-1])
@@ -100,6 +102,12 @@ class NeonizeSession:
                 self._sending.discard(key)
             self._release_if_over()
         answer.set_result(outcome)
+
+    def _give_up(self, client: Client) -> None:
+        if client is self._client:
+            self._tell(Disconnected(_("WhatsApp did not answer. The connection is made anew.")))
+            self._finished = client
+            client.stop()
 
     def _note_late(self, key: str, answer: Future[Outcome]) -> None:
         if not answer.exception() and isinstance(outcome := answer.result(), Accepted):
