@@ -32,12 +32,16 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# What a paused or cancelled campaign still has in the queue is not sent, from the moment of the
-# pause: the rows themselves are moved afterwards.
+# In these states of its campaign or sequence a message leaves. What a paused or cancelled one still
+# has in the queue is not sent, from the moment of the pause: the rows themselves are moved
+# afterwards. Finished: what is tried again of one does not wait until that is written down.
+CAMPAIGN_SENDS = ("queuing", "sending", "finished")
+SEQUENCE_SENDS = ("active",)
 HELD = """
     EXISTS (SELECT 1 FROM {campaigns} c
-             WHERE c.id = m.campaign_id AND c.status NOT IN ('queuing', 'sending', 'finished'))
-    OR EXISTS (SELECT 1 FROM {sequences} s WHERE s.id = m.sequence_id AND s.status <> 'active')
+             WHERE c.id = m.campaign_id AND c.status NOT IN ({campaign_sends}))
+    OR EXISTS (SELECT 1 FROM {sequences} s
+                WHERE s.id = m.sequence_id AND s.status NOT IN ({sequence_sends}))
 """
 
 # The head of each due device, read off idx_broadcast_optimize. A scalar sub-select per device:
@@ -324,6 +328,10 @@ def _marks(count: int) -> str:
     return ", ".join(["%s"] * count)
 
 
+def _quoted(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
 def _heads(
     model: type[BroadcastMessage],
     worker_id: str,
@@ -365,7 +373,9 @@ def _sql(
     return statement.format(
         messages=quote(model._meta.db_table),
         **tables,
-        held=HELD.format(**tables),
+        held=HELD.format(
+            campaign_sends=_quoted(CAMPAIGN_SENDS), sequence_sends=_quoted(SEQUENCE_SENDS), **tables
+        ),
         now=NOW[connection.vendor],
         by_head=BY_HEAD[connection.vendor],
         by_key=BY_KEY[connection.vendor],

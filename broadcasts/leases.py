@@ -28,7 +28,7 @@ LOOK_AROUND_SECONDS = 2.0
 REFRESH_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 60.0
 ASKED_AT_ONCE = 500
-LATE_SECONDS = 0.05  # between hand-over and send: less is not worth a statement
+LATE_SECONDS = 0.04  # from hand-over to send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 
 
@@ -190,7 +190,9 @@ class Leases:
             lease = self.held.get(pk)
             if lease is None:
                 continue  # lost while another was given back
-            if device.transport == lease.device.transport and (pace := _pace_of(device)):
+            if device.transport == lease.device.transport and (
+                pace := pacing.Pace.if_known(device)
+            ):
                 lease.device, lease.pace = device, pace
                 continue
             # The session is the other transport's, and so is its pace. It sends nothing more, and
@@ -324,11 +326,3 @@ class Leases:
             self.held.pop(pk).session.close()
         except Exception:  # one account's trouble must not end the others' sessions
             logger.exception("Device %s: the session could not be closed", pk)
-
-
-def _pace_of(device: Device) -> pacing.Pace | None:
-    """None where this host does not know its time zone: its tzdata is older than who chose it."""
-    try:
-        return pacing.Pace.of(device)
-    except (KeyError, ValueError, OSError):  # ZoneInfo's
-        return None

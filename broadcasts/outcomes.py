@@ -49,7 +49,7 @@ class Sent:
 
     message: BroadcastMessage
     outcome: Outcome
-    late_seconds: float = 0.0  # between its hand-over and the moment at which it was really sent
+    late_seconds: float = 0.0  # from when its hand-over began to when it was really sent
 
 
 def record(results: Sequence[Sent]) -> None:

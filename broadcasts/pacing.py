@@ -27,6 +27,7 @@ class Brake(StrEnum):
     """What makes a message leave later than at once."""
 
     QUEUE = "queue"  # what waits on its device already
+    BLOCK = "block"  # by WhatsApp, for a time
     PAUSES = "pauses"
     SENDING_HOURS = "sending hours"
     WARM_UP = "warm-up"
@@ -66,6 +67,7 @@ class Pace:
     sends_until: time | None = None
     zone: tzinfo = UTC
     speed: float = 1.0
+    daily_brake: Brake = Brake.MESSAGES_A_DAY  # what `daily_limit` is called
 
     @classmethod
     def of(cls, device: Device) -> Pace:
@@ -82,11 +84,24 @@ class Pace:
             speed=device.speed,
         )
 
+    @classmethod
+    def if_known(cls, device: Device) -> Pace | None:
+        """None where this host does not know its time zone: its tzdata is older than who chose it.
+
+        Nothing can be said then of when the device sends; the others go on.
+        """
+        try:
+            return cls.of(device)
+        except (KeyError, ValueError, OSError):  # ZoneInfo's
+            return None
+
     @property
     def of_first_contacts(self) -> Pace:
         """The same rules as they hold for messages to new people alone."""
-        limits = [each for each in (self.first_contact_limit, self.daily_limit) if each is not None]
-        return replace(self, daily_limit=min(limits, default=None))
+        limit = self.first_contact_limit
+        if limit is None or (self.daily_limit is not None and self.daily_limit < limit):
+            return self
+        return replace(self, daily_limit=limit, daily_brake=Brake.NEW_PEOPLE_A_DAY)
 
     def limit_on(self, day: date) -> int | None:
         """Returns how many messages may leave on this day: the cap, or the warm-up's if lower."""
@@ -145,7 +160,8 @@ def held(pace: Pace, slot: Slot, now: datetime) -> Hold | None:
     day = now.astimezone(pace.zone).date()
     limit = pace.limit_on(day)
     if limit is not None and slot.usage_day == day and slot.usage_day_count >= limit:
-        return Hold(_of_limit(pace, limit), now, _beginning(pace, day + timedelta(days=1)), limit)
+        brake = pace.daily_brake if limit == pace.daily_limit else Brake.WARM_UP
+        return Hold(brake, now, _beginning(pace, day + timedelta(days=1)), limit)
     hour = _hour(now)
     if (
         pace.hourly_limit is not None
@@ -163,7 +179,8 @@ def waits_for(pace: Pace, slot: Slot, now: datetime, *, first_contact: bool = Fa
     day is the cap's, not the night's. A `first_contact` is also held by the cap on new people.
     """
     moment = max(now, slot.next_send_at or now)
-    hold, until = held(pace, slot, moment), earliest(pace, slot, moment)
+    hold = held(pace, slot, moment)
+    until = earliest(pace, slot, hold.until) if hold else moment.astimezone(UTC)
     if first_contact and not may_contact_first(pace, slot, until):
         tomorrow = until.astimezone(pace.zone).date() + timedelta(days=1)
         until = earliest(pace, slot, _beginning(pace, tomorrow))
@@ -183,13 +200,6 @@ def use_of_caps(pace: Pace, slot: Slot, now: datetime) -> list[Use]:
         Use(Brake.NEW_PEOPLE_A_DAY, new, pace.first_contact_limit),
         Use(Brake.MESSAGES_AN_HOUR, this_hour, pace.hourly_limit),
     ]
-
-
-def _of_limit(pace: Pace, limit: int) -> Brake:
-    """Returns which of its limits of a day this one is."""
-    if limit != pace.daily_limit:
-        return Brake.WARM_UP
-    return Brake.NEW_PEOPLE_A_DAY if limit == pace.first_contact_limit else Brake.MESSAGES_A_DAY
 
 
 def may_contact_first(pace: Pace, slot: Slot, now: datetime) -> bool:

@@ -101,11 +101,8 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         claimable = (
             Q(status="pending")
             & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
-            & (
-                Q(campaign__isnull=True)
-                | Q(campaign__status__in=["queuing", "sending", "finished"])
-            )
-            & (Q(sequence__isnull=True) | Q(sequence__status="active"))
+            & (Q(campaign__isnull=True) | Q(campaign__status__in=claiming.CAMPAIGN_SENDS))
+            & (Q(sequence__isnull=True) | Q(sequence__status__in=claiming.SEQUENCE_SENDS))
         )
         return self.filter(claimable | Q(status__in=["processing", "queued"]))
 
@@ -233,13 +230,17 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     def _start_over(self, expected: str, decision: str, by: AnyUser) -> int:
         from broadcasts.restarts import Restarts  # it counts messages, made of this class
 
-        return self.move(
+        restarts = Restarts()
+        moved = self.move(
             [expected],
             guard=self._may_start_over(),
             decision=(decision, by),
-            of_chunk=Restarts().of,
+            of_chunk=restarts.of,
             **ANEW,
         )
+        # A campaign that was finished is under way again, and can be paused.
+        self._campaigns().filter(pk__in=restarts.campaign_ids).reopen()
+        return moved
 
     def may_start_over(self) -> Self:
         """Of these, what the verbs above would put back in the queue."""
@@ -247,11 +248,12 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     def _may_start_over(self) -> Q:
         """Of a cancelled campaign nothing starts over: it would only lose what it ended as."""
-        campaigns = self.model._meta.get_field("campaign").related_model
-        cancelled = campaigns._default_manager.filter(
-            pk=OuterRef("campaign_id"), status="cancelled"
-        )
+        cancelled = self._campaigns().filter(pk=OuterRef("campaign_id"), status="cancelled")
         return ~Q(Exists(cancelled))
+
+    def _campaigns(self) -> Any:
+        """The campaigns, by the message's own column: the queue does not import them."""
+        return self.model._meta.get_field("campaign").related_model._default_manager
 
     def move(
         self,

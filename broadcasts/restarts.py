@@ -32,6 +32,7 @@ class Restarts:
     """Of messages that start over one after the other, in chunks."""
 
     def __init__(self) -> None:
+        self.campaign_ids: set[int] = set()
         self._starts_at = timezone.now()
         self._lines: dict[int, Line] = {}
         self._usable = set(Device.objects.usable().values_list("pk", flat=True))
@@ -44,6 +45,7 @@ class Restarts:
         By key and not by device: MySQL looks at a column after the value that it was just given.
         """
         found = list(rows.select_related("lead").defer("body").order_by("pk"))
+        self.campaign_ids |= {row.campaign_id for row in found if row.campaign_id}
         talked = known(sorted({row.lead_id for row in found if row.lead_id}))
         moved = [row for row in found if self._move(row, talked)]
         # Behind what waits on their devices already.
@@ -51,14 +53,14 @@ class Restarts:
         new = Device.objects.filter(pk__in=theirs - set(self._lines))
         self._lines |= lines_of(new, self._starts_at, BroadcastMessage.objects.open())
         deadlines = (
-            When(pk=row.pk, then=Value(self._deadline(self._lines[row.device_id], row)))
+            When(pk=row.pk, then=Value(self._deadline(line, row)))
             for row in found
-            if row.device_id
+            if (line := self._lines.get(row.device_id or 0))
         )
         new_device = (When(pk=row.pk, then=Value(row.device_id)) for row in moved)
         new_lane = (When(pk=row.pk, then=Value(row.priority)) for row in moved)
         return {
-            # Without a device nobody knows when it leaves.
+            # Without a device, or in a zone unknown here, nobody knows when it leaves.
             "expires_at": Case(*deadlines, default=Now() + settings.RECOVERY_WINDOW),
             "device": Case(*new_device, default=F("device"), output_field=BigIntegerField()),
             "priority": Case(*new_lane, default=F("priority"), output_field=BigIntegerField()),

@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 
 from django.db import InterfaceError, OperationalError, connection
@@ -171,7 +170,9 @@ class Broadcaster:
             self._hand_over(sendable)
 
     def _hand_over(self, messages: list[BroadcastMessage]) -> None:
-        slots, now = {}, self._leases.now()
+        # The pause is one between sends: how late a message leaves is counted from here, so that it
+        # does not matter whether the hand-over took its time or what came behind it.
+        slots, now, began_at = {}, self._leases.now(), clock()
         for message in messages:
             lease = self._leases.held[message.device_id or 0]
             gap = pacing.random_gap(
@@ -192,16 +193,13 @@ class Broadcaster:
             # the lease: what is not handed to us has never left.
             lost = set(messages) - set(handed)
             self._unrecorded += [Sent(message, NotSent()) for message in lost]
-        # The pause counts from the hand-over, which may have taken a while.
-        took, handed_at = self._leases.now() - now, clock()
         for message in handed:
             lease = self._leases.held[message.device_id or 0]
-            slot = slots[lease.device.pk]
-            lease.slot = replace(slot, next_send_at=(slot.next_send_at or now) + took)
+            lease.slot = slots[lease.device.pk]
             lease.in_flight = message
             self._agenda.drop([lease.device.pk])
             self._on_wire.add((message.pk, message.processing_worker_id))
-            self._senders.submit(self._send, lease, message, handed_at)
+            self._senders.submit(self._send, lease, message, began_at)
         self._served += len(handed)
 
     def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
@@ -245,7 +243,7 @@ class Broadcaster:
         forgotten.move(["queued"], guard=ours, **NEVER_LEFT)
         self._was_interrupted = False
 
-    def _send(self, lease: Lease, message: BroadcastMessage, handed_at: float) -> None:
+    def _send(self, lease: Lease, message: BroadcastMessage, began_at: float) -> None:
         """Runs in a thread of its own."""
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
@@ -253,7 +251,7 @@ class Broadcaster:
             self._put(Sent(message, NotSent()))
             return
         outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
-        late_seconds = clock() - handed_at
+        late_seconds = clock() - began_at
         try:
             answer = lease.session.send(outgoing)
         except Exception as error:  # whatever it was, it has not said that nothing left

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import BroadcastMessageQuerySet
 from campaigns.models import Campaign
-from campaigns.progress import Progress, progress_of
+from campaigns.progress import RUNNING, Progress, progress_of
 
 if TYPE_CHECKING:
     from broadcasts.queryset import AnyUser
@@ -75,8 +75,7 @@ def _cancel_effect(progress: Progress) -> str:
 
 PAUSE = Action(
     "pause", gettext_lazy("Pause"), "pause", False,
-    lambda p: p.campaign.status in (Status.SCHEDULED, Status.QUEUING, Status.SENDING)
-    and p.status != Status.FINISHED,
+    lambda p: p.status in (Status.SCHEDULED, *RUNNING),
     _pause_effect,
     lambda campaign, by: campaign.pause(),
     gettext_lazy("Paused. Nothing more of it leaves until you resume it."),
@@ -98,9 +97,7 @@ UNSCHEDULE = Action(
 )  # fmt: skip
 CANCEL = Action(
     "cancel", gettext_lazy("Cancel"), "stop", True,
-    lambda p: p.campaign.status in (
-        Status.SCHEDULED, Status.QUEUING, Status.SENDING, Status.PAUSED
-    ) and p.status != Status.FINISHED,
+    lambda p: p.status in (Status.SCHEDULED, *RUNNING, Status.PAUSED),
     _cancel_effect,
     lambda campaign, by: campaign.cancel(),
     gettext_lazy("Cancelled. What had not begun is not sent."),

@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Count
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext_lazy
 
@@ -27,6 +28,11 @@ WORDS = {
     Brake.QUEUE: ngettext_lazy(
         "Most of the time goes to what waits on %(shown)s device already.",
         "Most of the time goes to what waits on %(shown)s devices already.",
+        "n",
+    ),
+    Brake.BLOCK: ngettext_lazy(
+        "Most of the time goes by until WhatsApp lets %(shown)s device send again.",
+        "Most of the time goes by until WhatsApp lets %(shown)s devices send again.",
         "n",
     ),
     Brake.PAUSES: ngettext_lazy(
@@ -97,7 +103,8 @@ def forecast(
 ) -> Forecast:
     """Plays the allocation through for this audience, from `starts_at` at each device's mean pace.
 
-    Counts in what already waits on the devices, their caps, warm-up and sending hours.
+    Counts in what already waits on the devices and leaves from now on, their caps, warm-up and
+    sending hours. What is paused is not counted in: it stands aside until somebody resumes it.
     """
     receivers = audience.leads.messageable().order_by()
     leads = _by_device(receivers)
@@ -110,22 +117,23 @@ def forecast(
         priority=BroadcastMessage.Priority.CAMPAIGN,
         min_delay_seconds=min_delay_seconds,
         max_delay_seconds=max_delay_seconds,
+        now=timezone.now(),
     )
     if not allocation:
         return NOBODY
     capped = receivers.filter(device__first_contact_limit__isnull=False)
     known = _by_device(capped.filter(has_talked())) if allocation.caps_first_contacts else leads
     times: list[tuple[datetime, int]] = []
-    shares: dict[int, DeviceShare] = {}
-    for device_id, count, knows in _kinds(leads, known, total):
-        device, expected_at = allocation.place(device_id, knows=knows, count=count)
+    counts: Counter[Device] = Counter()
+    finishes: dict[Device, datetime] = {}
+    for device, expected_at, count in _placed(allocation, leads, known):
         times.append((expected_at, count))
-        share = shares.get(device.pk, DeviceShare(device, 0, expected_at))
+        counts[device] += count
         # The last placed need not be the last to leave: first contacts wait for their cap.
-        finish_at = max(share.finish_at, expected_at)
-        shares[device.pk] = DeviceShare(device, share.count + count, finish_at)
+        finishes[device] = max(finishes.get(device, expected_at), expected_at)
     times.sort()
-    per_device = sorted(shares.values(), key=lambda share: share.device.name)
+    shares = (DeviceShare(device, n, finishes[device]) for device, n in counts.items())
+    per_device = sorted(shares, key=lambda share: share.device.name)
     return Forecast(
         first_at=times[0][0],
         half_at=_half(times, total),
@@ -135,18 +143,19 @@ def forecast(
     )
 
 
-def _kinds(
-    leads: Counter[int | None], known: Counter[int | None], total: int
-) -> Iterator[tuple[int | None, int, bool]]:
-    """Yields (device id, how many, whether they have talked) of leads that are alike."""
-    most = max(1, total // PLACED_ALONE)
+def _placed(
+    allocation: Allocation, leads: Counter[int | None], known: Counter[int | None]
+) -> Iterator[tuple[Device, datetime, int]]:
+    """Yields (device, when the last of them leaves, how many) of leads that are placed at once."""
+    most = max(1, leads.total() // PLACED_ALONE)
     for device_id, count in sorted(leads.items(), key=lambda item: item[0] or 0, reverse=True):
         for knows, left in ((True, known[device_id]), (False, count - known[device_id])):
             # The first alone: it says when the first message leaves.
             size = 1
             while left > 0:
-                yield device_id, min(size, left), knows
-                left, size = left - size, most
+                placed = allocation.place_alike(device_id, knows=knows, most=min(size, left))
+                yield placed
+                left, size = left - placed[2], most
 
 
 def _half(times: list[tuple[datetime, int]], total: int) -> datetime:
@@ -176,5 +185,8 @@ def _brake(allocation: Allocation, share: DeviceShare) -> tuple[Brake, str]:
             return brake, intcomma(device.hourly_limit)
         case Brake.SENDING_HOURS:
             opens, closes = f"{device.sends_from:%H:%M}", f"{device.sends_until:%H:%M}"
-            return brake, _("%(opens)s to %(closes)s") % {"opens": opens, "closes": closes}
+            text = _("%(opens)s to %(closes)s")
+            if device.timezone != timezone.get_current_timezone_name():
+                text = _("%(opens)s to %(closes)s (%(zone)s)")
+            return brake, text % {"opens": opens, "closes": closes, "zone": device.timezone}
     return brake, ""

@@ -157,7 +157,7 @@ class Campaign(models.Model):
 
     def pause(self) -> bool:
         """Stops it at once: from now on nothing more is claimed. What is on the wire finishes."""
-        self.refresh_from_db()
+        self._reopen()
         carried = timedelta()
         if self.messages.filter(status="paused").exists():
             # Not all are back from the pause before this one, whose time is theirs as well.
@@ -186,6 +186,7 @@ class Campaign(models.Model):
 
     def cancel(self) -> bool:
         """Ends it for good. What is on the wire finishes, the rest is cancelled."""
+        self._reopen()
         changed = self._change(
             [
                 self.Status.SCHEDULED,
@@ -223,6 +224,12 @@ class Campaign(models.Model):
             return timedelta()
         latest = max(self.resumed_at - self.paused_at, timedelta())
         return latest + timedelta(seconds=self.earlier_pause_seconds)
+
+    def _reopen(self) -> None:
+        """Of a finished one something may leave again that the scheduler has not seen yet: that can
+        be stopped like everything else."""
+        Campaign.objects.filter(pk=self.pk).reopen()
+        self.refresh_from_db()
 
     def _settle_at_once(self) -> bool:
         """Moves what an operator can wait for, and has the scheduler move the rest now rather than

@@ -12,6 +12,7 @@ from broadcasts import reports
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 
+# Of what a campaign is by its messages: one that is written down as finished may be sending again.
 RUNNING = (Campaign.Status.QUEUING, Campaign.Status.SENDING)
 # Their rows do not change any more, whoever looks.
 OVER = (Campaign.Status.FINISHED, Campaign.Status.CANCELLED)
@@ -68,13 +69,20 @@ class Progress:
     @property
     def status(self) -> Campaign.Status:
         """Where it stands by its messages: it is finished with the last of them, and sends again
-        with the first that is tried again. The scheduler writes it down within a minute."""
+        with the first that is tried again. The scheduler writes it down within a minute.
+        `CampaignQuerySet.standing` says the same."""
         stored = Campaign.Status(self.campaign.status)
         if stored == Campaign.Status.SENDING and not self.remaining:
             return Campaign.Status.FINISHED
         if stored == Campaign.Status.FINISHED and self.remaining:
             return Campaign.Status.SENDING
         return stored
+
+    @property
+    def states(self) -> str:
+        """Where it stands by its messages, and as it is written down: its page tells by this
+        whether it has to offer something else."""
+        return f"{self.status}/{self.campaign.status}"
 
     @property
     def is_running(self) -> bool:

@@ -5,12 +5,13 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from broadcasts.models import BroadcastMessage
+from broadcasts.retrying import survive_conflicts
 from broadcasts.timeline import ends_of_campaigns
 from devices.models import Device
 
@@ -25,9 +26,15 @@ BUDGET_SECONDS = 45
 
 
 class CampaignQuerySet(models.QuerySet["Campaign"]):
-    def running(self) -> Self:
-        """Campaigns that are being queued or sent."""
-        return self.filter(status__in=["queuing", "sending"])
+    def standing(self, *statuses: str) -> Self:
+        """Campaigns that their messages put into one of these states: Progress.status in SQL."""
+        by_messages = Case(
+            When(_has(*BroadcastMessage.OPEN), then=Value("sending")), default=Value("finished")
+        )
+        stands = Case(
+            When(status__in=["sending", "finished"], then=by_messages), default=F("status")
+        )
+        return self.alias(stands=stands).filter(stands__in=statuses)
 
     def due(self) -> Self:
         return self.filter(status="scheduled", scheduled_at__lte=Now())
@@ -49,14 +56,19 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
             except Exception:  # one campaign's trouble must not hold up all others
                 logger.exception("Campaign %s could not be queued", campaign.pk)
         moved = sum(campaign.settle_messages() for campaign in self.unsettled())
-        return {
+        counts = {
             "started": started,
             "queued": queued,
             "messages_moved": moved,
             "finished": self.finish(),
             "reopened": self.reopen(),
-            "foreseen": self.foresee(),
+            "foreseen": 0,
         }
+        try:
+            counts["foreseen"] = self.foresee()
+        except Exception:  # what is only told must not hold up what is sent
+            logger.exception("Nobody can say when campaigns finish")
+        return counts
 
     def process_soon(self) -> None:
         """Asks the scheduler for a pass now: somebody waits for it, or very many messages do."""
@@ -74,6 +86,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         done = self.filter(~_has(*BroadcastMessage.OPEN), status="sending")
         return done.update(status="finished", finished_at=Now())
 
+    @survive_conflicts
     def reopen(self) -> int:
         """Finished campaigns of which messages are tried again are sending; returns how many."""
         again = self.filter(_has(*BroadcastMessage.OPEN), status="finished")
@@ -85,8 +98,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         sending = self.filter(status="sending")
         if not sending.exists():
             return 0
-        running = set(self.running().values_list("pk", flat=True))
-        ends = ends_of_campaigns(Device.objects.usable(), timezone.now(), running)
+        ends = ends_of_campaigns(Device.objects.usable(), timezone.now())
         for pk in sending.values_list("pk", flat=True):
             sending.filter(pk=pk).update(expected_finish_at=ends.get(pk))
         return len(ends)

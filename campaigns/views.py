@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
 from io import StringIO
 from typing import Any
@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from broadcasts import reports
 from broadcasts.models import BroadcastMessage
 from broadcasts.templatetags.figures import PARTS
+from broadcasts.templatetags.reasons import reason
 from campaigns.actions import OF_CAMPAIGNS, OF_MESSAGES
 from campaigns.forms import CampaignFilterForm
 from campaigns.models import Campaign
@@ -44,7 +45,7 @@ def campaign_list(request: HttpRequest) -> HttpResponse:
         if text := form.cleaned_data["q"].strip():
             campaigns = campaigns.filter(title__icontains=text)
         if status := form.cleaned_data["status"]:
-            campaigns = campaigns.filter(status=status)
+            campaigns = campaigns.standing(status)
     page = Paginator(campaigns, PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "form": form,
@@ -130,7 +131,8 @@ def export(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     rows = _rows(campaign, request.GET.get("status", ""), request.GET.get("q", ""))
     rows = rows.select_related("device").order_by("pk")
     response = StreamingHttpResponse(
-        _csv(rows.defer("body").iterator(chunk_size=2000)), content_type="text/csv; charset=utf-8"
+        _csv(campaign, rows.defer("body").iterator(chunk_size=2000)),
+        content_type="text/csv; charset=utf-8",
     )
     name = f"{slugify(campaign.title) or 'campaign'}-{campaign.pk}.csv"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -207,9 +209,30 @@ def _skipped(of_one: Progress) -> list[tuple[str, int]]:
     return [(str(labels.get(reason, reason)), count) for reason, count in found.items()]
 
 
-def _csv(rows: Iterable[BroadcastMessage]) -> Iterator[str]:
+def _reasons(campaign: Campaign) -> Callable[[BroadcastMessage], str]:
+    """Returns what says why a message is where it is, by the campaign's clock.
+
+    A million may wait, for a few things: what they wait for is worked out once for each.
+    """
+    said: dict[tuple[object, ...], str] = {}
+
+    def why(row: BroadcastMessage) -> str:
+        if row.status != BroadcastMessage.Status.PENDING:
+            return reason(row)
+        key = row.device_id, row.priority, row.scheduled_at, row.expires_at, row.error_message
+        if key not in said:
+            row.campaign = campaign
+            with timezone.override(campaign.zone):
+                said[key] = reason(row)
+        return said[key]
+
+    return why
+
+
+def _csv(campaign: Campaign, rows: Iterable[BroadcastMessage]) -> Iterator[str]:
     buffer = StringIO()
     writer = csv.writer(buffer)
+    why = _reasons(campaign)
 
     def line(*cells: object) -> str:
         writer.writerow([safe_cell(str(cell)) for cell in cells])
@@ -228,8 +251,7 @@ def _csv(rows: Iterable[BroadcastMessage]) -> Iterator[str]:
             moment.astimezone(UTC).isoformat(timespec="seconds") if moment else ""
             for moment in (row.sent_at, row.delivered_at, row.read_at)
         )
-        why = row.get_skip_reason_display() if row.skip_reason else row.error_message
         yield line(
-            row.recipient_phone, row.recipient_name, row.status, why, row.device or "",
+            row.recipient_phone, row.recipient_name, row.status, why(row), row.device or "",
             row.attempts, *times, row.error_code,
         )  # fmt: skip

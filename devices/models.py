@@ -305,6 +305,16 @@ class Device(models.Model):
             return self.Status.OFFLINE.value
         return self.status
 
+    def may_send_at(self, now: datetime) -> datetime | None:
+        """From when on it may send, its pace apart; None where nobody can say: it is switched off,
+        or blocked without an end."""
+        if not self.enabled:
+            return None
+        if self.status not in self.BLOCKED:
+            return now
+        until: datetime | None = self.restricted_until
+        return until and max(now, until)
+
     @property
     def is_leased(self) -> bool:
         expires_at: datetime | None = self.lease_expires_at

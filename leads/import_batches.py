@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 from django.db.models import Model
@@ -16,6 +16,9 @@ from django.utils.translation import gettext as _
 from leads.consent import Consent
 from leads.import_results import COLUMNS, Options, Outcome, Result
 from leads.models import Lead, Niche, Tag, Trigger
+
+# What a row may change in a lead, in one statement for all of a batch; an opt-out is not of it.
+CHANGED = ("name", "status", "source", "consented_at", "consent_source")
 
 
 @dataclass(slots=True)
@@ -52,9 +55,9 @@ class Batch:
             _upsert(created, update_fields=["phone"])  # the lead of a rival import stays as it is
             _upsert(
                 [lead for lead in changed if lead is not None],
-                update_fields=["name", "status", "source", "updated_at"],
+                update_fields=[*CHANGED, "updated_at"],
             )
-            self._give_device_and_consent()
+            self._give_device()
         ids = {phone: lead.pk for phone, lead in self.existing.items()}
         if not self.options.dry_run:
             ids = dict(Lead.objects.filter(phone__in=self.rows).values_list("phone", "pk"))
@@ -82,7 +85,9 @@ class Batch:
         """Notes what the row changes in the lead; returns it as it will be, None if no field is."""
         row, options = self.rows[lead.phone], self.options
         values = {"name": row.name, "status": row.status, "source": row.source}
-        new = {name: text for name, text in values.items() if text and text != getattr(lead, name)}
+        new: dict[str, Any] = {
+            name: text for name, text in values.items() if text and text != getattr(lead, name)
+        }
         row.result.changes += [
             f"{COLUMNS[name].verbose_name}: {getattr(lead, name) or '-'} → {text}"
             for name, text in new.items()
@@ -90,6 +95,7 @@ class Batch:
         consent = row.consent.source
         if consent and not lead.consented_at:
             row.result.changes.append(_("consent recorded"))
+            new |= {"consented_at": timezone.now(), "consent_source": consent}
         if row.consent.denied and lead.consented_at:
             row.result.remarks.append(
                 _("The list says no consent, but there is some on record, which stays. Opt out "
@@ -102,17 +108,12 @@ class Batch:
             row.result.remarks.append(_("Opted out before: stays opted out."))
         if not new:
             return None
-        # Without its key, so that the database finds the row by its number alone.
-        kept = {name: getattr(lead, name) for name in values}
+        # Without its key, so that the database finds the row by its number alone. What is kept is
+        # written as it was read, under the lock: also consent on record.
+        kept = {name: getattr(lead, name) for name in CHANGED}
         return Lead(phone=lead.phone, **{**kept, **new})
 
-    def _give_device_and_consent(self) -> None:
-        by_source: dict[str, list[int]] = defaultdict(list)
-        for phone, lead in self.existing.items():
-            if not lead.consented_at and (source := self.rows[phone].consent.source):
-                by_source[source].append(lead.pk)
-        for source, ids in by_source.items():
-            Lead.objects.filter(pk__in=ids).give_consent(source=source)
+    def _give_device(self) -> None:
         if self.options.device_id:
             mine = Lead.objects.filter(pk__in=[lead.pk for lead in self.existing.values()])
             mine.filter(device=None).update(device_id=self.options.device_id)

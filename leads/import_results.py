@@ -64,6 +64,7 @@ class Result:
     changes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     lacks_consent: bool = False
+    denied: bool = False  # the list itself says so
 
     @property
     def row(self) -> int:
@@ -90,12 +91,18 @@ class Report:
     remarks: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     without_consent: int = 0
+    denied: int = 0  # of those without
     problems: list[Result] = field(default_factory=list)
     updates: list[Result] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
         return self.counts.total()
+
+    @property
+    def unsaid(self) -> int:
+        """How many lack consent only because nobody said where they agreed."""
+        return self.without_consent - self.denied
 
     @property
     def not_used(self) -> int:
@@ -119,6 +126,7 @@ class Report:
             self.refusals[result.reason] += 1
         self.remarks.update(result.remarks)
         self.without_consent += result.lacks_consent
+        self.denied += result.lacks_consent and result.denied
         if result.reason and len(self.problems) < SHOWN_PROBLEMS:
             self.problems.append(result)
         if result.outcome == Outcome.UPDATED and len(self.updates) < SHOWN_UPDATES:

@@ -132,12 +132,6 @@ class LeadQuerySet(models.QuerySet["Lead"]):
             opted_out_at=Now(), opt_out_source=source
         )
 
-    def give_consent(self, *, source: str) -> int:
-        """Records where these people agreed, where nothing was on record; returns how many."""
-        return self.filter(consented_at__isnull=True).update(
-            consented_at=Now(), consent_source=source
-        )
-
 
 class Lead(models.Model):
     """A person who may be messaged, known by a phone number that is unique in the installation."""

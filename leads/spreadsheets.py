@@ -37,7 +37,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "status": ("targetstatus", "status", "leadstatus", "statuspelanggan"),
     "trigger": ("trigger", "triggers", "keyword", "katakunci", "pencetus"),
     "source": ("source", "leadsource", "sumber", "punca"),
-    # Two columns, since "no" under the first is no place where somebody agreed.
+    # Two fields, since "no" under the first is no place where somebody agreed. All columns of
+    # these are read, not the first alone: a no in any of them counts.
     "consent": (
         "consent", "consented", "consentgiven", "hasconsent", "optedin", "optin", "agreed",
         "whatsappconsent", "whatsappoptin", "persetujuan", "setuju",
@@ -71,14 +72,15 @@ class Layout:
     headings: list[str]
     columns: dict[str, int]
 
-    def heading(self, field: str) -> str:
-        """The heading of the column that holds the field; empty where there is none."""
-        index = self.columns.get(field)
-        return self.headings[index] if index is not None else ""
+    def every(self, field: str) -> list[int]:
+        """All columns that are named like the field, beginning with the one in `columns`."""
+        aliases = ALIASES[field]
+        named = {i: name for i, h in enumerate(self.headings) if (name := _fold(h)) in aliases}
+        return sorted(named, key=lambda index: aliases.index(named[index]))
 
     @property
     def unused(self) -> list[str]:
-        used = set(self.columns.values())
+        used = {*self.columns.values(), *self.every("consent"), *self.every("consent_source")}
         return [h for i, h in enumerate(self.headings) if h and i not in used]
 
 

@@ -121,6 +121,8 @@ class Upload:
             **report.counts,
             "rows": report.rows,
             "without_consent": report.without_consent,
+            "denied": report.denied,
+            "unsaid": report.unsaid,
             "ignored": report.unused_headings,
         }
         self._sums.write_text(json.dumps(sums))

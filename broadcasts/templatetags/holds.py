@@ -14,6 +14,7 @@ from django.utils.formats import date_format, time_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from broadcasts.claiming import CAMPAIGN_SENDS, SEQUENCE_SENDS
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake, Hold, Pace, Slot, Use, use_of_caps, waits_for
 from devices.models import Device
@@ -23,13 +24,30 @@ register = template.Library()
 
 @dataclass(frozen=True)
 class Held:
-    """Why a device does not send, and when it goes on: "tomorrow at 08:00"."""
+    """Why a device does not send, and when it goes on: "tomorrow at 08:00"; empty where this host
+    cannot say."""
 
     why: str
     when: str
+    device: Device
+    until: datetime | None = None
 
     def __str__(self) -> str:
-        return f"{self.why} {_('It goes on %(when)s.') % {'when': self.when}}"
+        if not self.when:
+            return self.why
+        return f"{self.why} {_('%(device)s goes on %(when)s.') % self._values}"
+
+    def to(self, message: BroadcastMessage) -> str:
+        """Says it of a message that waits for it, which may be too late before that."""
+        expires_at: datetime | None = message.expires_at
+        if not (self.until and expires_at and self.until > expires_at):
+            return str(self)
+        text = _("%(device)s goes on %(when)s, but this message expires before that, %(expiry)s.")
+        return f"{self.why} {text % {**self._values, 'expiry': _when(expires_at)}}"
+
+    @property
+    def _values(self) -> dict[str, object]:
+        return {"device": self.device, "when": self.when}
 
 
 @register.filter
@@ -50,37 +68,53 @@ def waits(message: BroadcastMessage) -> str:
 
     Read it with its device, campaign and sequence: lists would ask for each of them.
     """
-    device = message.device
-    if message.status != BroadcastMessage.Status.PENDING or device is None:
+    device, now = message.device, timezone.now()
+    if message.status != BroadcastMessage.Status.PENDING:
         return ""
     # Before its rows have moved, the claim passes over them already.
-    if message.campaign and message.campaign.status == "paused":
-        return _("Its campaign is paused.")
-    if message.campaign and message.campaign.status == "cancelled":
-        return _("Its campaign was cancelled.")
-    if message.sequence and message.sequence.status != "active":
+    if message.campaign and message.campaign.status not in CAMPAIGN_SENDS:
+        if message.campaign.status == "cancelled":
+            return _("Its campaign was cancelled.")
+        if message.campaign.status == "paused":
+            return _("Its campaign is paused.")
+        return _("Its campaign has not begun.")
+    if message.sequence and message.sequence.status not in SEQUENCE_SENDS:
         return _("Its sequence is paused.")
+    if message.expires_at and message.expires_at <= now:
+        return _("It could not start in time.")
+    if device is None:
+        return _("It has no device that could send it.")
     if device.state == "disabled":
         return _("%(device)s is switched off.") % {"device": device}
     if device.state != Device.Status.ONLINE:
         state = Device.Status(device.state).label
         return _("%(device)s is %(state)s.") % {"device": device, "state": state}
     # What is not due yet may be held by then, and not by what holds the device now.
-    at = max(timezone.now(), message.scheduled_at)
+    at = max(now, message.scheduled_at)
     is_first = message.priority in BroadcastMessage.FIRST_CONTACTS
-    return str(_held(device, at, first_contact=is_first) or "")
+    hold = _held(device, at, first_contact=is_first)
+    return hold.to(message) if hold else ""
 
 
 @register.filter
 def caps(device: Device) -> list[Use]:
     """Returns what was sent today, and how much of each other cap of the device is used."""
-    uses = use_of_caps(Pace.of(device), Slot.of(device), timezone.now())
+    pace = Pace.if_known(device)
+    if pace is None:
+        return []  # which day it is there, nobody knows
+    uses = use_of_caps(pace, Slot.of(device), timezone.now())
     return [use for use in uses if use.of == Brake.MESSAGES_A_DAY or use.limit is not None]
 
 
 def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
-    found = waits_for(Pace.of(device), Slot.of(device), at, first_contact=first_contact)
-    return Held(_why(device, found), _when(found.until)) if found else None
+    pace = Pace.if_known(device)
+    if pace is None:
+        text = _("%(device)s is in the time zone %(zone)s, which this host does not know.")
+        return Held(text % {"device": device, "zone": device.timezone}, "", device)
+    found = waits_for(pace, Slot.of(device), at, first_contact=first_contact)
+    if found is None:
+        return None
+    return Held(_why(device, found), _when(found.until), device, found.until)
 
 
 def _why(device: Device, found: Hold) -> str:

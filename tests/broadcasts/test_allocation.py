@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from broadcasts import allocation, pacing
+from broadcasts import allocation, pacing, timeline
 from broadcasts.models import BroadcastMessage
-from broadcasts.timeline import Track
+from broadcasts.timeline import Track, Turns
 from devices.models import Device
 from tests.broadcasts import one_by_one
 from tests.factories import BroadcastMessageFactory, DeviceFactory
@@ -62,10 +63,33 @@ def test_a_stretch_at_a_time_gives_the_same_as_a_message_at_a_time(seed: int) ->
     pace, slot, start, gap, count = some_case(seed)
 
     expected = list(islice(one_by_one.plan(pace, slot, start, gap), count))
-    assert list(islice(Track(pace, slot, start).plan(gap), count)) == expected
+    turns = Turns(Track(pace, slot, start), gap)
+    assert [turns.take() for _ in range(count)] == expected
     track = Track(pace, slot, start)
     track.play(gap, count)
     assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, count)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_days_that_are_skipped_give_the_same_as_a_message_at_a_time(seed: int) -> None:
+    """Over clock changes in spring and autumn, warm-ups and hours that pass midnight."""
+    pace, slot, start, gap, _ = some_case(seed)
+    pace = replace(pace, daily_limit=random.Random(seed).choice([1, 3, 7]), speed=1.0)
+    start += timedelta(days=150)
+
+    track = Track(pace, slot, start)
+    track.play(gap, 1500)
+
+    assert (track.slot, track.moment) == one_by_one.play(pace, slot, start, gap, 1500)
+
+
+def test_the_days_of_an_unchanged_cap_are_not_played_through() -> None:
+    track = Track(pacing.Pace(daily_limit=20, zone=ZONES[3]), pacing.Slot(), START)
+    timeline._stretch.cache_clear()
+
+    track.play(10, 20 * 365 * 5)
+
+    assert timeline._stretch.cache_info().misses < 100
 
 
 def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hour() -> None:
@@ -74,7 +98,8 @@ def test_a_stretch_ends_at_closing_time_also_where_the_clock_jumps_within_an_hou
     slot, start = pacing.Slot(), datetime(2026, 10, 3, 15, tzinfo=UTC)
 
     expected = list(islice(one_by_one.plan(pace, slot, start, 60), 60))
-    assert list(islice(Track(pace, slot, start).plan(60), 60)) == expected
+    turns = Turns(Track(pace, slot, start), 60)
+    assert [turns.take() for _ in range(60)] == expected
     assert expected[44] < datetime(2026, 10, 3, 15, 45, tzinfo=UTC) < expected[45]
 
 
@@ -118,6 +143,30 @@ def test_new_people_go_to_the_device_that_may_write_to_them_first() -> None:
     chosen = [placed.place(None)[0] for _ in range(6)]
 
     assert chosen.count(capped) == 1
+
+
+@pytest.mark.django_db
+def test_days_that_are_alike_on_several_devices_are_worked_out_once() -> None:
+    def stretches(count: int) -> int:
+        """Returns how many were worked out for so many devices, each with a slot of its own."""
+        timeline._stretch.cache_clear()
+        devices = [
+            DeviceFactory(
+                first_contact_limit=2,
+                timezone="UTC",
+                next_send_at=START + timedelta(seconds=n),
+                usage_day=START.date(),
+                usage_first_count=1,
+            )
+            for n in range(count)
+        ]
+        placed = allocation_of(*devices)
+        for device in devices:
+            for _ in range(60):
+                placed.place(device.pk)
+        return timeline._stretch.cache_info().misses
+
+    assert stretches(5) - stretches(1) < 30
 
 
 @pytest.mark.django_db

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.template.loader import get_template
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
+from broadcasts.pacing import Brake
 from broadcasts.templatetags.holds import caps, held, held_to_new_people, waits
+from campaigns.models import Campaign
 from devices.models import Device
+from sequences.models import Sequence
 from tests.factories import (
     BroadcastMessageFactory,
     CampaignFactory,
@@ -27,7 +32,7 @@ pytestmark = pytest.mark.django_db
 
 FIRST = BroadcastMessage.Priority.CAMPAIGN_FIRST
 NEW_PEOPLE = "has written to its 20 new people of today."
-TOMORROW = "It goes on tomorrow at 00:00."
+TOMORROW = "Sales 01 goes on tomorrow at 00:00."
 
 
 def device_with(**values: Any) -> Device:
@@ -48,6 +53,16 @@ def test_a_first_contact_says_that_it_waits_for_the_cap_on_new_people() -> None:
     assert waits(message) == f"Sales 01 {NEW_PEOPLE} {TOMORROW}"
 
 
+def test_a_cap_on_new_people_as_high_as_the_cap_on_messages_is_not_taken_for_it() -> None:
+    device = device_with(
+        daily_limit=20, first_contact_limit=20, usage_day_count=20, usage_first_count=0
+    )
+
+    for hold in (held(device), held_to_new_people(device)):
+        assert hold
+        assert hold.why == "Sales 01 has sent its 20 messages of today."
+
+
 def test_a_message_to_somebody_known_does_not_wait_for_new_people() -> None:
     message = BroadcastMessageFactory(device=device_with(first_contact_limit=20))
 
@@ -60,15 +75,19 @@ def test_a_message_to_somebody_known_does_not_wait_for_new_people() -> None:
         ({"daily_limit": 60}, "Sales 01 has sent its 60 messages of today."),
         ({"hourly_limit": 30}, "Sales 01 has sent its 30 messages of this hour."),
         ({"daily_limit": 1, "usage_day_count": 1}, "Sales 01 has sent its 1 message of today."),
-        (
-            {"warmup_started_on": timezone.localdate(), "daily_limit": 1000},
-            "Sales 01 is warming up and has sent its 20 messages of today.",
-        ),
     ],
     ids=str,
 )
 def test_a_used_up_cap_is_named_with_its_number(values: dict[str, Any], why: str) -> None:
-    device = device_with(**values)
+    _holds(device_with(**values), why)
+
+
+def test_warming_up_is_named_as_what_the_days_cap_comes_from() -> None:
+    device = device_with(warmup_started_on=timezone.localdate(), daily_limit=1000)
+    _holds(device, "Sales 01 is warming up and has sent its 20 messages of today.")
+
+
+def _holds(device: Device, why: str) -> None:
     hold = held(device)
     assert hold is not None
     assert hold.why == why
@@ -136,7 +155,43 @@ def test_only_what_is_pending_waits() -> None:
     for status in BroadcastMessage.Status.values:
         said = waits(BroadcastMessageFactory(device=device, status=status))
         assert bool(said) == (status == "pending")
-    assert waits(BroadcastMessageFactory(device=None)) == ""
+
+
+def test_without_a_device_a_message_says_so_and_without_time_that_it_is_over() -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    nowhere = BroadcastMessageFactory(device=None)
+    late = BroadcastMessageFactory(device=device_with(daily_limit=60), expires_at=past)
+    paused = BroadcastMessageFactory(campaign=CampaignFactory(status="paused"), expires_at=past)
+
+    assert waits(nowhere) == "It has no device that could send it."
+    assert waits(late) == "It could not start in time."
+    # Resumed, it gets the time of the pause back.
+    assert waits(paused) == "Its campaign is paused."
+
+
+@pytest.mark.parametrize("status", Campaign.Status.values)
+def test_claim_forecast_and_page_agree_on_which_campaigns_send(status: str) -> None:
+    message = BroadcastMessageFactory(campaign=CampaignFactory(status=status))
+    messages = BroadcastMessage.objects.all()
+
+    said_to_wait = bool(waits(message))
+
+    assert messages.leaving().exists() != said_to_wait
+    claimed = messages.claim(worker_id="worker", device_ids=[message.device_id])
+    assert bool(claimed) != said_to_wait
+
+
+@pytest.mark.parametrize("status", Sequence.Status.values)
+def test_claim_and_page_agree_on_which_sequences_send(status: str) -> None:
+    step = SequenceStepFactory(sequence__status=status)
+    message = BroadcastMessageFactory(campaign=None, sequence=step.sequence, sequence_step=step)
+    messages = BroadcastMessage.objects.all()
+
+    said_to_wait = bool(waits(message))
+
+    assert messages.leaving().exists() != said_to_wait
+    claimed = messages.claim(worker_id="worker", device_ids=[message.device_id])
+    assert bool(claimed) != said_to_wait
 
 
 def test_what_is_due_when_the_hold_is_over_is_not_held() -> None:
@@ -144,6 +199,28 @@ def test_what_is_due_when_the_hold_is_over_is_not_held() -> None:
     message = BroadcastMessageFactory(device=device_with(daily_limit=60), scheduled_at=later)
 
     assert waits(message) == ""
+
+
+def test_who_waits_for_longer_than_there_is_time_reads_that_it_expires_before_that() -> None:
+    """A cap that was lowered after it was queued."""
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    message = BroadcastMessageFactory(
+        device=device_with(daily_limit=60),
+        expires_at=midnight + timedelta(days=1) - timedelta(seconds=20),
+    )
+
+    assert waits(message) == (
+        "Sales 01 has sent its 60 messages of today. Sales 01 goes on tomorrow at 00:00, "
+        "but this message expires before that, at 23:59."
+    )
+
+
+def test_who_has_time_until_the_hold_is_over_reads_nothing_of_a_deadline() -> None:
+    message = BroadcastMessageFactory(
+        device=device_with(daily_limit=60), expires_at=timezone.now() + timedelta(days=2)
+    )
+
+    assert waits(message).endswith(TOMORROW)
 
 
 def test_message_list_and_recipients_say_what_is_waited_for(viewer_client: Client) -> None:
@@ -162,9 +239,7 @@ def test_a_longer_list_of_waiting_messages_asks_nothing_more(viewer_client: Clie
     device, campaign = device_with(daily_limit=60), CampaignFactory(sending=True)
 
     def statements() -> int:
-        with CaptureQueriesContext(
-            connection,
-        ) as asked:
+        with CaptureQueriesContext(connection) as asked:
             page(viewer_client, "messages:list")
             page(viewer_client, "campaigns:recipients", campaign.pk)
         return len(asked)
@@ -210,6 +285,14 @@ def test_a_device_that_is_away_has_no_next_slot_and_names_no_hold(viewer_client:
     text = page(viewer_client, "devices:detail", device.pk)
 
     assert "has sent its 60 messages of today" not in text
+
+
+def test_pages_tell_caps_apart_by_their_names_and_not_by_their_words() -> None:
+    source = get_template("devices/_today.html").template.source
+    compared = re.findall(r'use\.of(\S*) == "([^"]+)"', source)
+    assert {name for _, name in compared} == {"NEW_PEOPLE_A_DAY", "MESSAGES_AN_HOUR"}
+    assert {attribute for attribute, _ in compared} == {".name"}
+    assert {name for _, name in compared} <= set(Brake.__members__)
 
 
 def test_what_holds_everything_is_not_said_again_of_new_people() -> None:

@@ -9,7 +9,13 @@ from campaigns.audience import Audience
 from campaigns.forecast import forecast
 from devices.models import Device
 from leads.models import Lead, Niche, SkipReason
-from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceStepFactory,
+)
 
 pytestmark = pytest.mark.django_db
 START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -132,6 +138,36 @@ def test_what_already_waits_on_a_device_is_counted_in() -> None:
     assert plan.first_at == START + timedelta(seconds=30)
 
 
+def test_what_waits_now_has_left_by_a_later_start_and_what_has_not_is_waited_for() -> None:
+    now = timezone.now()
+    device = DeviceFactory(min_delay_seconds=600, max_delay_seconds=600, timezone="UTC")
+    BroadcastMessageFactory.create_batch(6, device=device)
+    LeadFactory(niches=["NEW"])
+    audience, later = Audience(niches=niches("NEW")), now + timedelta(days=3)
+
+    plan = forecast(audience, later)
+    assert (plan.first_at, plan.brake) == (later, "")
+
+    plan = forecast(audience, now + timedelta(minutes=15))
+    assert plan.first_at
+    assert timedelta(0) <= plan.first_at - (now + timedelta(hours=1)) < timedelta(minutes=1)
+    assert "what waits on 1 device already" in plan.brake
+
+
+def test_the_forecast_does_not_wait_for_what_is_paused() -> None:
+    device, start = DeviceFactory(), timezone.now() + timedelta(seconds=1)
+    campaign = CampaignFactory(sending=True, status="paused")
+    step = SequenceStepFactory(sequence__status="paused")
+    BroadcastMessageFactory.create_batch(3, device=device, campaign=campaign, status="paused")
+    BroadcastMessageFactory(device=device, campaign=campaign)  # not moved yet
+    BroadcastMessageFactory(
+        device=device, campaign=None, sequence=step.sequence, sequence_step=step
+    )
+    LeadFactory(niches=["NEW"])
+
+    assert forecast(Audience(niches=niches("NEW")), start).first_at == start
+
+
 def test_leads_go_to_the_device_that_is_free_first() -> None:
     busy, free = DeviceFactory.create_batch(2, min_delay_seconds=10, max_delay_seconds=10)
     BroadcastMessageFactory.create_batch(100, device=busy)
@@ -166,6 +202,26 @@ def test_a_large_audience_is_placed_several_at_a_time_and_still_counts_every_cap
 
 
 @pytest.mark.parametrize(
+    "rules", [{"daily_limit": 2}, {"warmup_started_on": START.date()}], ids=str
+)
+def test_of_a_large_audience_too_a_slow_device_gets_no_more_than_it_can_send_in_time(
+    monkeypatch: pytest.MonkeyPatch, rules: dict[str, object]
+) -> None:
+    DeviceFactory(timezone="UTC", **rules)
+    DeviceFactory(timezone="UTC")
+    LeadFactory.create_batch(70)
+    one_by_one = forecast(Audience(), START)
+    monkeypatch.setattr("campaigns.forecast.PLACED_ALONE", 3)
+
+    plan = forecast(Audience(), START)
+
+    assert one_by_one.finish_at
+    assert plan.finish_at
+    assert plan.finish_at - one_by_one.finish_at < timedelta(minutes=10)
+    assert plan.finish_at.date() == START.date()
+
+
+@pytest.mark.parametrize(
     ("device", "says"),
     [
         ({}, "pauses between messages on 1 device."),
@@ -173,7 +229,7 @@ def test_a_large_audience_is_placed_several_at_a_time_and_still_counts_every_cap
         ({"daily_limit": 3, "first_contact_limit": 9}, "cap on messages: 3 a day on 1 device."),
         ({"hourly_limit": 2}, "cap on messages: 2 an hour on 1 device."),
         ({"min_delay_seconds": 5000, "max_delay_seconds": 5000, "daily_limit": 9}, "the pauses"),
-        ({"sends_from": time(1), "sends_until": time(2, 0, 10)}, "of 1 device: 01:00 to 02:00."),
+        ({"sends_from": time(1), "sends_until": time(2, 0, 10)}, "device: 01:00 to 02:00 (UTC)."),
         # What waits for the next day because of a cap waits for it through the night.
         ({"sends_from": time(1), "sends_until": time(3), "daily_limit": 5}, "messages: 5 a day"),
         ({"warmup_started_on": START.date(), "daily_limit": 30, "usage_day": START.date(),
@@ -219,6 +275,18 @@ def test_the_reason_is_that_of_the_last_to_finish_and_of_those_held_alike() -> N
     LeadFactory()
 
     assert "2 a day on 3 devices" in forecast(Audience(), START).brake
+
+
+def test_the_same_hours_in_another_zone_are_not_the_same() -> None:
+    hours = {"sends_from": time(8), "sends_until": time(8, 1)}
+    here, there = (DeviceFactory(**hours, timezone=zone) for zone in ("Asia/Kuala_Lumpur", "UTC"))
+    for device in (here, there):
+        LeadFactory.create_batch(20, device=device)
+
+    with timezone.override("Asia/Kuala_Lumpur"):
+        assert "of 1 device: 08:00 to 08:01." in forecast(Audience(), START).brake
+        Device.objects.update(timezone="Asia/Kuala_Lumpur")
+        assert "of 2 devices: 08:00 to 08:01." in forecast(Audience(), START).brake
 
 
 def test_who_leaves_at_once_waits_for_nothing() -> None:

@@ -165,10 +165,32 @@ def test_a_campaign_is_finished_when_nothing_is_open_unknown_or_not() -> None:
     assert campaign.finished_at is not None
 
 
-def test_a_finished_campaign_of_which_something_is_tried_again_is_sending() -> None:
-    campaign = sending(failed=1)
+@pytest.mark.parametrize(
+    ("ended", "verb"),
+    [
+        ("failed", "retry_failed"),
+        ("expired", "reschedule_expired"),
+        ("unknown", "settle_as_not_sent"),
+    ],
+)
+def test_a_finished_campaign_of_which_something_is_tried_again_is_sending_at_once(
+    ended: str, verb: str
+) -> None:
+    campaign, other = sending(sent=1, **{ended: 1}), sending(sent=1)
     Campaign.objects.finish()
-    campaign.messages.all().retry_failed()
+
+    assert getattr(campaign.messages.all(), verb)() == 1
+
+    campaign.refresh_from_db()
+    other.refresh_from_db()
+    assert (campaign.status, campaign.finished_at) == ("sending", None)
+    assert other.status == "finished"
+
+
+def test_what_goes_on_of_a_finished_campaign_by_itself_is_written_down_by_the_scheduler() -> None:
+    campaign = sending(unknown=1)
+    Campaign.objects.finish()
+    campaign.messages.update(status="pending")  # as when the transport remembers no such message
 
     assert Campaign.objects.process()["reopened"] == 1
     campaign.refresh_from_db()

@@ -17,7 +17,14 @@ from campaigns.forecast import forecast
 from campaigns.models import Campaign
 from campaigns.progress import progress_of
 from devices.models import Device
-from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
+from leads.models import Niche
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -38,8 +45,17 @@ def messages(count: int, campaign: Campaign | None, device: Device, **values: An
 
 
 def end(campaign: Campaign) -> datetime | None:
-    running = set(Campaign.objects.running().values_list("pk", flat=True))
-    return ends_of_campaigns(Device.objects.usable(), START, running).get(campaign.pk)
+    return ends_of_campaigns(Device.objects.usable(), START).get(campaign.pk)
+
+
+def test_what_a_paused_sequence_has_in_the_queue_is_not_waited_for(device: Device) -> None:
+    campaign = CampaignFactory(sending=True)
+    messages(1, campaign, device)
+    alone = end(campaign)
+    drip = BroadcastMessage.Priority.SEQUENCE
+    messages(3, None, device, sequence=SequenceFactory(status="paused"), priority=drip)
+
+    assert end(campaign) == alone
 
 
 def finish(campaign: Campaign) -> datetime | None:
@@ -112,6 +128,42 @@ def test_nobody_can_say_when_a_device_that_is_off_sends(device: Device) -> None:
     Campaign.objects.process()
 
     assert finish(campaign) is None
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"enabled": False}, {"status": "restricted"}, {"status": "banned"}],
+    ids=str,
+)
+def test_nor_can_they_where_only_a_part_waits_for_such_a_device(
+    device: Device, rules: dict[str, object]
+) -> None:
+    campaign, other = CampaignFactory.create_batch(2, sending=True)
+    messages(1, campaign, DeviceFactory(**rules))
+    messages(1, campaign, device)
+    messages(1, other, device)
+
+    assert (end(campaign), end(other)) == (None, START + GAP)
+
+
+def test_nor_where_a_message_has_lost_its_device(device: Device) -> None:
+    campaign = CampaignFactory(sending=True)
+    messages(1, campaign, device)
+    BroadcastMessageFactory(campaign=campaign, device=None)
+
+    assert end(campaign) is None
+
+
+def test_what_whatsapp_has_blocked_for_a_time_goes_on_after_it(device: Device) -> None:
+    campaign, until = CampaignFactory(sending=True), START + timedelta(days=2)
+    messages(3, campaign, device)
+    Device.objects.update(status="restricted", restricted_until=until)
+    LeadFactory(device=device, niches=["NEW"])
+
+    assert end(campaign) == until + 2 * GAP
+    promised = forecast(Audience(niches=list(Niche.objects.all())), START)
+    assert promised.finish_at == until + 3 * GAP
+    assert "until WhatsApp lets 1 device send again" in promised.brake
 
 
 def test_the_scheduler_says_it_anew_in_each_pass(device: Device) -> None:

@@ -330,7 +330,7 @@ def test_what_the_history_says_is_translated(
 
 def test_the_review_says_that_it_begins_at_once(operator_client: Client) -> None:
     text = operator_client.get(url("review", CampaignFactory())).content.decode()
-    assert "Begins at once, within the sending hours of its devices." in text
+    assert "Begins as soon as its devices may send; the forecast says when." in text
 
 
 @pytest.mark.parametrize("field", ["min_delay_seconds", "max_delay_seconds"])

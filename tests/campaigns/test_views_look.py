@@ -59,8 +59,8 @@ def test_an_empty_list_offers_the_first_campaign(operator_client: Client) -> Non
 
 def test_the_list_is_searched_and_filtered(viewer_client: Client) -> None:
     CampaignFactory(title="October restock")
-    CampaignFactory(title="October letter", sending=True)
-    CampaignFactory(title="Raya", sending=True)
+    for title in ("October letter", "Raya"):
+        BroadcastMessageFactory(campaign=CampaignFactory(title=title, sending=True))
     text = viewer_client.get(LIST, {"q": "october", "status": "sending"}).content.decode()
     assert "October letter" in text
     assert "October restock" not in text
@@ -139,11 +139,14 @@ def test_buttons_are_replaced_only_when_the_state_has_changed(operator_client: C
     campaign = with_messages(pending=1)
     url = reverse("campaigns:progress", args=[campaign.pk])
     asked = {"headers": {"HX-Request": "true"}}
-    same = operator_client.get(url, {"was": "sending", "step": "0"}, **asked).content.decode()
+    same = operator_client.get(
+        url, {"was": "sending/sending", "step": "0"}, **asked
+    ).content.decode()
     assert "<dialog" not in same  # an open question would be torn from under the cursor
     assert "aria-live" not in same
-    changed = operator_client.get(url, {"was": "paused", "step": "0"}, **asked).content.decode()
-    assert "<dialog" in changed
+    for was in ("paused/paused", "finished/sending", "sending/finished"):
+        changed = operator_client.get(url, {"was": was, "step": "0"}, **asked).content.decode()
+        assert "<dialog" in changed
 
 
 def test_a_scheduled_page_is_loaded_anew_when_the_campaign_begins(viewer_client: Client) -> None:
@@ -278,7 +281,39 @@ def test_the_export_has_every_recipient_with_its_outcome(viewer_client: Client) 
     assert heading[0] == "Phone"
     assert first[:3] == [sent.recipient_phone, sent.recipient_name, "sent"]
     assert "2026-11-23T02:03:04+00:00" in first
-    assert second[2:4] == ["skipped", "opted out"]
+    assert second[2:4] == ["skipped", "Opted out"]
+
+
+def test_the_export_says_why_in_the_words_of_the_page(viewer_client: Client) -> None:
+    campaign = CampaignFactory(sending=True, timezone="Asia/Tokyo")
+    today = timezone.localdate(timezone=UTC)
+    device = DeviceFactory(
+        name="Sales 01", online=True, timezone="UTC", daily_limit=60, usage_day=today,
+        usage_day_count=60,
+    )  # fmt: skip
+    BroadcastMessageFactory(campaign=campaign, device=device)
+    BroadcastMessageFactory(campaign=campaign, status="unknown")
+    BroadcastMessageFactory(campaign=campaign, status="expired")
+    text = html.unescape(page(viewer_client, "recipients", campaign))
+    _heading, *lines = exported(viewer_client, campaign)
+    whys = [line[3] for line in lines]
+    assert "Sales 01 has sent its 60 messages of today. Sales 01 goes on" in whys[0]
+    assert "at 09:00" in whys[0]  # midnight of the device, as the campaign's clock shows it
+    assert "Nobody can tell whether it arrived." in whys[1]
+    assert all(why and why in text for why in whys)
+
+
+def test_a_longer_export_asks_nothing_more(viewer_client: Client) -> None:
+    campaign = with_messages(pending=1)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            exported(viewer_client, campaign)
+        return len(captured)
+
+    few = queries()
+    BroadcastMessageFactory.create_batch(5, campaign=campaign)
+    assert queries() == few
 
 
 def test_the_export_is_narrowed_as_the_page_is(viewer_client: Client) -> None:

@@ -38,7 +38,9 @@ class Place:
     start_at: float = 0.0
     started_at: float = 0.0
     workers: set[int] = field(default_factory=set)  # those of a supervisor, now
-    known: set[int] = field(default_factory=set)  # every process that was ever seen here
+    # Every process that was ever seen here, and when it was born: in half an hour the numbers are
+    # given to others.
+    known: dict[int, int] = field(default_factory=dict)
     is_ending: bool = False  # it was told to
     is_young: bool = False  # and that soon after it was started
 
@@ -46,6 +48,10 @@ class Place:
     def pid(self) -> int:
         assert self.process
         return self.process.pid
+
+    def left(self) -> list[int]:
+        """Returns those that live, of all that were ever seen here."""
+        return [pid for pid, born in self.known.items() if alive(pid) and birth(pid) == born]
 
 
 class Stop(NamedTuple):
@@ -165,18 +171,16 @@ class Fleet:
                 self.died[pid] = f"{place.name} (pid {pid}) did not end on SIGTERM"
                 self.kill(pid)
             self._look_at(place)
-        left = [(place, pid) for place in self.places for pid in place.known]
-        wait_until(lambda: not any(alive(pid) for _, pid in left), self.end_seconds)
-        for place, pid in left:
-            if alive(pid):
+        wait_until(lambda: not any(place.left() for place in self.places), self.end_seconds)
+        for place in self.places:
+            for pid in place.left():
                 self.died[pid] = f"a worker of {place.name} (pid {pid}) outlives its supervisor"
 
     def kill_all(self) -> None:
         """When the run itself failed: leaves no process behind."""
         for place in self.places:
-            for pid in place.known:
-                if alive(pid):
-                    self._send(pid, signal.SIGKILL)
+            for pid in place.left():
+                self._send(pid, signal.SIGKILL)
 
     def _start(self, place: Place) -> None:
         with (self.folder / f"{place.name}.log").open("ab") as log:
@@ -189,7 +193,7 @@ class Fleet:
                 start_new_session=True,
             )
         place.started_at = clock()
-        place.known.add(place.pid)
+        place.known[place.pid] = birth(place.pid)
 
     def _look_at(self, place: Place) -> None:
         """Whoever is not there any more must have been ended by us."""
@@ -199,7 +203,7 @@ class Fleet:
         workers = set(children(place.pid)) if place.sends and code is None else set()
         gone = place.workers - workers
         place.workers = workers
-        place.known |= workers
+        place.known |= {pid: birth(pid) for pid in workers}
         if code is None and not gone:
             return
         self._notice_the_tripped()
@@ -260,6 +264,14 @@ def children(pid: int) -> list[int]:
         if stat and stat[1] == pid and stat[0] not in "ZX":
             found.append(int(entry.name))
     return sorted(found)
+
+
+def birth(pid: int) -> int:
+    """Returns when a process began, in ticks since the host did; 0 for one that is not there."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0
 
 
 def alive(pid: int) -> bool:

@@ -129,8 +129,14 @@ exit codes:
             self.stdout.write(
                 self.style.WARNING(
                     f"{report.without_consent:,} of these leads have no consent on record: "
-                    "campaigns will pass them over. Say where they agreed with --consent."
+                    "campaigns will pass them over."
                 )
+            )
+        if report.denied:
+            self.stdout.write(f"{report.denied:>9,}  of them: the list itself says no")
+        if report.unsaid:
+            self.stdout.write(
+                f"{report.unsaid:>9,}  of them: nobody said; say where they agreed with --consent"
             )
         for problem in report.problems[:10]:
             self.stdout.write(f"row {problem.row}: {problem.reason}")
