@@ -16,6 +16,7 @@ from broadcasts import pacing
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent, settle_unknown, unknown_of
 from broadcasts.retrying import survive_conflicts
+from broadcasts.sharing import Kind, Reach
 from devices.models import Device
 from devices.transports import transport
 from devices.transports.base import Event, Session
@@ -190,13 +191,11 @@ class Leases:
             lease = self.held.get(pk)
             if lease is None:
                 continue  # lost while another was given back
-            if device.transport == lease.device.transport and (
-                pace := pacing.Pace.if_known(device)
-            ):
+            if device.has_same_session(lease.device) and (pace := pacing.Pace.if_known(device)):
                 lease.device, lease.pace = device, pace
                 continue
-            # The session is the other transport's, and so is its pace. It sends nothing more, and
-            # ends once what is on the wire has its answer; whoever opens it next finds out.
+            # The session is the other transport's, or an earlier pairing's. It sends nothing more,
+            # and ends once what is on the wire has its answer; whoever opens it next finds out.
             lease.connected = False
             if lease.in_flight is None:
                 self.give_back([pk])
@@ -237,36 +236,51 @@ class Leases:
         )
         gone = set(unusable.values_list("pk", flat=True))
         self.give_back([pk for pk in idle if pk in gone])
-        # By capacity: shared alike, what a small one cannot hold would be left to nobody.
-        part = self.capacity / max(Worker.objects.alive().capacity(), self.capacity)
-        share = min(math.ceil(usable.count() * part), self.capacity)
-        surplus = max(len(self.held) - share, 0)
-        self.give_back([pk for pk in idle if pk in self.held][:surplus])
-        free = self._free_devices()
+        try:
+            reach = Reach.now()
+        except OSError as error:  # what is held stays
+            logger.error("Worker %s cannot look for sessions: %s", self.worker_id, error)
+            return
+        moved = [pk for pk in idle if (lease := self.held.get(pk)) and not reach.has(lease.device)]
+        self.give_back(moved)
+        shares = reach.shares(self.capacity)
+        for kind, share in shares.items():
+            held = self._held_of(kind, reach)
+            self.give_back([pk for pk in idle if pk in held][: max(len(held) - share, 0)])
+        free = self._free_devices(reach)
         if not free:
             return
         busy = BroadcastMessage.objects.devices_with_work([*free, *self.held])
-        room = share - len(self.held)
-        if room <= 0:
-            # More devices than broadcasters may hold: who has nothing to send makes way.
-            waiting = [pk for pk in free if pk in busy]
-            bored = [pk for pk in idle if pk in self.held and pk not in busy]
-            self.give_back(bored[: len(waiting)])
-            free, room = waiting, min(len(bored), len(waiting))
-        self._take(sorted(free, key=lambda pk: pk not in busy)[:room])
+        for kind, share in shares.items():
+            waiting = [pk for pk, of_kind in free.items() if of_kind == kind]
+            held = self._held_of(kind, reach)
+            room = share - len(held)
+            if room <= 0:
+                # More devices than broadcasters may hold: who has nothing to send makes way.
+                waiting = [pk for pk in waiting if pk in busy]
+                bored = [pk for pk in idle if pk in held and pk not in busy]
+                self.give_back(bored[: len(waiting)])
+                room = min(len(bored), len(waiting))
+            self._take(sorted(waiting, key=lambda pk: pk not in busy)[:room])
 
-    def _free_devices(self) -> list[int]:
-        """Devices without a holder, in random order: broadcasters that start together do not race
-        for the same ones. Never one that is held here, even if its lease looks run out (the
-        database's clock may have been set): it would get a second session beside the first."""
+    def _held_of(self, kind: Kind, reach: Reach) -> set[int]:
+        return {pk for pk, lease in self.held.items() if reach.kind(lease.device) == kind}
+
+    def _free_devices(self, reach: Reach) -> dict[int, Kind]:
+        """Devices without a holder that can be opened here, in random order: broadcasters that
+        start together do not race for the same ones. Never one that is held here, even if its lease
+        looks run out (the database's clock may have been set): it would get a second session beside
+        the first."""
         now = time.monotonic()
         free = [
-            pk
-            for pk in Device.objects.usable().free().values_list("pk", flat=True)
-            if pk not in self.held and self._avoid_until.get(pk, 0) <= now
+            (device.pk, reach.kind(device))
+            for device in Device.objects.usable().free().only(*Reach.NEEDS)
+            if device.pk not in self.held
+            and self._avoid_until.get(device.pk, 0) <= now
+            and reach.has(device)
         ]
         random.shuffle(free)
-        return free
+        return dict(free)
 
     def _take(self, ids: list[int]) -> None:
         taken = survive_conflicts(Device.objects.take_leases)(ids, self.worker_id) if ids else {}

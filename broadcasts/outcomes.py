@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, Exists, OuterRef, Q, When
+from django.db.models import Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Now
 
 from broadcasts import acquaintance, claiming
@@ -151,6 +151,8 @@ def settle_unknown(
     long, it may still leave, so that "not sent" would not be the last word.
     """
     unknown = BroadcastMessage.objects.filter(pk__in=keys, status="unknown")
+    # What was handed over before this session was paired is not in its memory, sent or not.
+    unknown = unknown.annotate(is_older=Q(lease_epoch__lte=F("device__session_epoch")))
     sending = {message.pk for message in in_flight}
     settled = 0
     for message in unknown.order_by("pk"):
@@ -176,7 +178,7 @@ def settle_unknown(
                 # What was interrupted learns only here under which id a receipt may name it.
                 if name[:64] != message.provider_message_id:
                     _update(row, provider_message_id=name[:64])
-            case NotSent() if message.error_code == "interrupted":
+            case NotSent() if message.error_code == "interrupted" and not message.is_older:  # type: ignore[attr-defined]
                 # Nobody holds the session any more that was to send it. What a live session is
                 # unsure of may still be on its way, whatever the record says.
                 settled += _update(row, **NEVER_LEFT, error_code="", error_message="")

@@ -124,7 +124,10 @@ class DeviceAdmin(QuickAdmin):
 
     @admin.display(description=_("state"))
     def state_now(self, device: Device) -> str:
-        labels = dict(Device.Status.choices) | {"disabled": _("switched off")}
+        labels = dict(Device.Status.choices) | {
+            "disabled": _("switched off"),
+            "unpaired": _("not paired"),
+        }
         return tag(device.state, str(labels[device.state]))
 
     @admin.display(description=_("messages"))

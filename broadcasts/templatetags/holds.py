@@ -86,6 +86,8 @@ def waits(message: BroadcastMessage) -> str:
         return _("It has no device that could send it.")
     if device.state == "disabled":
         return _("%(device)s is switched off.") % {"device": device}
+    if device.state == "unpaired":
+        return _("%(device)s is not paired with a phone.") % {"device": device}
     if device.state != Device.Status.ONLINE:
         state = Device.Status(device.state).label
         return _("%(device)s is %(state)s.") % {"device": device, "state": state}

@@ -6,7 +6,7 @@ sessions. See docs/transports.md for how to write one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -158,4 +158,16 @@ class Session(Protocol):
 class Transport(Protocol):
     def open(self, device: Device, report: Report) -> Session:
         """Starts connecting and returns at once; `Connected` is reported when it may send."""
+        ...
+
+
+class BoundTransport(Transport, Protocol):
+    """One whose sessions are bound to the host that keeps them, as files or the like."""
+
+    def sessions_here(self) -> Set[str]:
+        """The names (Device.session) of those that this host has: no others are opened from it.
+
+        Asked every two seconds, also with thousands of them, so without a look into each. Raises
+        OSError when it cannot tell.
+        """
         ...

@@ -24,14 +24,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def device() -> Device:
-    return DeviceFactory(transport="neonize", min_delay_seconds=1, max_delay_seconds=1)
+    return DeviceFactory(
+        transport="neonize", session="paired", min_delay_seconds=1, max_delay_seconds=1
+    )
 
 
 @pytest.fixture
 def account(whatsapp: Double, device: Device, tmp_path: Path, new_phone: NewPhone) -> PhoneOf:
     """The phone that the device is linked to."""
     phone = new_phone()
-    with Client.start(tmp_path / f"{device.pk}.db", whatsapp.environment) as client:
+    with Client.start(tmp_path / f"{device.session}.db", whatsapp.environment) as client:
         client.link(phone)
         client.call("stop")
         client.end()

@@ -17,7 +17,7 @@ from devices.transports.neonize.store import Store, StoreError, reader, token_of
 @pytest.fixture
 def store(settings: LazySettings, tmp_path: Path) -> Store:
     settings.SESSION_DIR = tmp_path / "our sessions?"
-    store = Store(7)
+    store = Store("7-abc", 7)
     store.path.parent.mkdir()
     with closing(sqlite3.connect(store.path)) as database:
         database.executescript(
@@ -129,11 +129,11 @@ def test_the_files_are_for_nobody_else(store: Store) -> None:
 
 def test_a_host_without_the_file_says_what_to_do(store: Store) -> None:
     with pytest.raises(LookupError, match="Link it to its phone"):
-        Store(8).protect()
+        Store("8-abc", 8).protect()
 
 
 def test_one_session_at_a_time_has_the_file_for_itself(store: Store) -> None:
-    other = Store(7)
+    other = Store("7-abc", 7)
     assert store.hold()
     assert store.hold()
     assert not other.hold()
