@@ -81,7 +81,7 @@ class Preview:
 
     def _why_idle(self, device: Device) -> str:
         if device not in self.devices:
-            return away(device)
+            return str(away(device) or "")
         if Pace.if_known(device) is None:
             return str(held(device))
         if not self.forecast.free_leads:

@@ -14,10 +14,11 @@ from zoneinfo import available_timezones
 import phonenumbers
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import OperationalError, connections
+from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from devices.models import Device
+from devices.transports.neonize.environment import missing
 
 CLOCKS_AGREE_WITHIN = timedelta(seconds=3)
 NETWORK_FILE_SYSTEMS = {
@@ -115,6 +116,28 @@ def check_simulator(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
             hint="Leave SIMULATOR_SPEED at 1 where forecasts and figures are to be believed.",
             id="siaran.W001",
         )
+    ]
+
+
+@register(Tags.database)
+def check_linked_devices(
+    app_configs: Any = None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Says what broadcasters lack for the devices that are linked to a phone, if there are any.
+
+    Where they run on other hosts, only those need it.
+    """
+    try:
+        count = Device.objects.filter(transport="neonize").count() if databases else 0
+    except DatabaseError:  # not migrated yet, or away: that is another check's
+        return []
+    return [
+        Warning(
+            f"{count} devices are linked to a phone, and cannot be used from this host: {problem}",
+            hint="Only hosts of broadcasters need this; see README.md.",
+            id="siaran.W002",
+        )
+        for problem in (missing() if count else [])
     ]
 
 

@@ -82,9 +82,19 @@ def test_web_and_scheduler_import_no_transport() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         and (node.module or "").startswith("devices.transports.")
-        and node.module != "devices.transports.base"
+        and node.module not in ("devices.transports.base", "devices.transports.neonize.environment")
         and not path.startswith(("devices/transports/", "broadcasts/"))
     ] == []
+
+
+def test_one_file_imports_neonize_and_only_when_it_is_needed() -> None:
+    """The library begins a foreign runtime, which no process may have that forks."""
+    library = {"neonize", "google"}
+    users = {path: tree for path, tree in trees() if library & {name for _, name in imported(tree)}}
+    assert list(users) == ["devices/transports/neonize/client.py"]
+    at_once = [node for tree in users.values() for node in tree.body]
+    top = ast.Module([n for n in at_once if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    assert not library & {name for _, name in imported(top)}
 
 
 def test_no_row_is_saved_whole() -> None:

@@ -77,18 +77,23 @@ def held_at(device: Device, at: datetime, *, first_contact: bool) -> Held | None
     return Held(_why(device, found), _when(found.until), device, found.until)
 
 
-def away(device: Device) -> str:
-    """Says why the device does not send at all, whatever its pace; nothing where it does."""
+def away(device: Device) -> Held | None:
+    """Returns why the device does not send at all, whatever its pace; None where it does."""
+    if device.state == Device.Status.ONLINE:
+        return None
     if device.state == "disabled":
-        return _("%(device)s is switched off.") % {"device": device}
-    if device.state != Device.Status.ONLINE:
-        state = Device.Status(device.state).label
-        return _("%(device)s is %(state)s.") % {"device": device, "state": state}
-    return ""
+        return Held(_("%(device)s is switched off.") % {"device": device}, "", device)
+    if device.state == "unpaired":
+        return Held(_("%(device)s is not paired with a phone.") % {"device": device}, "", device)
+    state = Device.Status(device.state).label
+    why = _("%(device)s is %(state)s.") % {"device": device, "state": state}
+    until = device.rests_until
+    return Held(why, _when(until) if until else "", device, until)
 
 
 # Of several devices, or where there is room for a few words only.
 SHORT = {
+    Brake.FIRST_CONTACTS_BLOCK: gettext_lazy("WhatsApp stops first contacts"),
     Brake.WARM_UP: gettext_lazy("today's messages of the warm-up sent"),
     Brake.NEW_PEOPLE_A_DAY: gettext_lazy("daily cap on new people reached"),
     Brake.MESSAGES_A_DAY: gettext_lazy("daily cap reached"),
@@ -136,7 +141,9 @@ def caps(device: Device) -> list[Use]:
 def _why(device: Device, found: Hold) -> str:
     limit = found.limit or 0
     values = {"device": device, "limit": f"{limit:,}"}
-    if found.brake == Brake.NEW_PEOPLE_A_DAY:
+    if found.brake == Brake.FIRST_CONTACTS_BLOCK:
+        text = _("WhatsApp lets %(device)s write only to people it has talked with.")
+    elif found.brake == Brake.NEW_PEOPLE_A_DAY:
         text = ngettext(
             "%(device)s has written to its %(limit)s new person of today.",
             "%(device)s has written to its %(limit)s new people of today.",

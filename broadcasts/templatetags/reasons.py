@@ -91,8 +91,8 @@ def _waits(message: BroadcastMessage) -> str:
         return _("Its campaign has not begun.")
     if device is None:
         return _("It has no device that could send it.")
-    if text := away(device):
-        return text
+    if gone := away(device):
+        return gone.to(message)
     # What is not due yet may be held by then, and not by what holds the device now.
     at = max(timezone.now(), message.scheduled_at)
     is_first = message.priority in BroadcastMessage.FIRST_CONTACTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +12,9 @@ from django.utils.translation import gettext as _
 
 if TYPE_CHECKING:
     from devices.transports.base import Transport
+
+# Whose devices have to be paired with a phone first: known without importing them.
+PAIRED = frozenset({"neonize"})
 
 
 @cache
@@ -25,6 +29,18 @@ def transport(name: str) -> Transport:
     return cast("Transport", import_string(settings.TRANSPORTS[name])())
 
 
+def sessions_here(name: str) -> Set[str] | None:
+    """Returns which sessions of this transport can be opened from this host; None if any can.
+
+    Where it cannot be loaded, neither: whoever opens such a device finds out, and says so.
+    """
+    try:
+        found = getattr(transport(name), "sessions_here", None)
+    except Exception:  # noqa: BLE001 (somebody else's code)
+        return None
+    return found() if found else None
+
+
 def missing(name: str) -> str:
     """Returns what to say of a name that settings.TRANSPORTS does not have (any more), else ''."""
     if name in settings.TRANSPORTS:
@@ -34,5 +50,5 @@ def missing(name: str) -> str:
 
 def transport_choices() -> list[tuple[str, str]]:
     """Returns the names that a device may choose from, without importing any of them."""
-    ours = {"simulator": _("simulator")}
+    ours = {"simulator": _("simulator"), "neonize": _("WhatsApp, linked to a phone")}
     return [(name, ours.get(name, name)) for name in settings.TRANSPORTS]

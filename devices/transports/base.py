@@ -6,7 +6,7 @@ sessions. See docs/transports.md for how to write one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,13 +45,21 @@ class Refused:
     retry_after: timedelta | None = None
 
 
+# What WhatsApp took from an account: the right to send for a while, or only to write to people it
+# has not talked with; or all of it, until a person acts.
+Block = Literal["restricted", "first_contacts", "logged_out", "banned"]
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceBlocked:
-    """Nothing was sent because the account may not send: the message waits, the device shows it."""
+    """Nothing was sent because the account may not send: the message waits, the device shows it.
+
+    `first_contacts`: because it may not send to somebody whom WhatsApp takes for a stranger.
+    """
 
     code: str
     message: str
-    state: Literal["restricted", "logged_out", "banned"]
+    state: Block
     until: datetime | None = None
 
 
@@ -78,6 +86,7 @@ class NotSent:
 
 Outcome = Accepted | Refused | DeviceBlocked | NotSent | Unknown
 Answer = Outcome | Future[Outcome]
+Memory = Accepted | NotSent | Unknown | None  # of an earlier send
 
 
 # What a session reports by itself, at any time and from any thread.
@@ -97,14 +106,24 @@ class Disconnected:
 class Blocked:
     """WhatsApp took the account's right to send, with or without an end in sight."""
 
-    state: Literal["restricted", "logged_out", "banned"]
+    state: Block
     reason: str
     until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """Somebody else opened a session of this account, and this one has ended for good.
+
+    Two that take it from each other are what WhatsApp bans for: it is given up and left alone.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outdated:
-    """WhatsApp no longer talks to this version of the library."""
+    """WhatsApp no longer talks to this version of the library: this session has ended for good."""
 
     reason: str
 
@@ -125,7 +144,7 @@ class Inbound:
     at: datetime
 
 
-Event = Connected | Disconnected | Blocked | Outdated | Receipt | Inbound
+Event = Connected | Disconnected | Blocked | Replaced | Outdated | Receipt | Inbound
 Report = Callable[[Event], None]
 
 
@@ -140,11 +159,12 @@ class Session(Protocol):
         """
         ...
 
-    def recall(self, key: str) -> Accepted | NotSent | None:
+    def recall(self, key: str) -> Memory:
         """What the transport itself remembers of an earlier send, also by a process that died.
 
         NotSent only where an earlier session of this account can no longer send: WhatsApp closes
-        the old stream when a new one opens. None where it cannot tell.
+        the old stream when a new one opens. Unknown with the id that the message has if it was
+        sent: a receipt for it settles it. None where it cannot tell.
         """
         ...
 
@@ -156,4 +176,16 @@ class Session(Protocol):
 class Transport(Protocol):
     def open(self, device: Device, report: Report) -> Session:
         """Starts connecting and returns at once; `Connected` is reported when it may send."""
+        ...
+
+
+class BoundTransport(Transport, Protocol):
+    """One whose sessions are bound to the host that keeps them, as files or the like."""
+
+    def sessions_here(self) -> Set[str]:
+        """The names (Device.session) of those that this host has: no others are opened from it.
+
+        Asked every two seconds, also with thousands of them, so without a look into each. Raises
+        OSError when it cannot tell.
+        """
         ...

@@ -115,7 +115,7 @@ def test_tries_are_bounded() -> None:
 def test_a_blocked_device_keeps_its_message_and_shows_why() -> None:
     until = timezone.now() + timedelta(hours=4)
 
-    message = after(on_the_wire(), DeviceBlocked("463", "Restricted.", "restricted", until))
+    message = after(on_the_wire(), DeviceBlocked("429", "Restricted.", "restricted", until))
 
     assert (message.status, message.attempts) == ("pending", 0)
     message.device.refresh_from_db()
@@ -129,7 +129,7 @@ def test_a_block_that_is_heard_of_after_the_device_changed_hands_is_not_its_stat
     message = on_the_wire()
     Device.objects.filter(pk=message.device_id).update(worker_id="other", lease_epoch=2)
 
-    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+    message = after(message, DeviceBlocked("429", "Restricted.", "restricted"))
 
     assert (message.status, message.attempts) == ("pending", 0)
     message.device.refresh_from_db()
@@ -140,7 +140,7 @@ def test_a_block_from_a_claim_that_was_given_up_is_not_the_device_s_state() -> N
     message = on_the_wire()
     BroadcastMessage.objects.update(processing_worker_id="worker/another", lease_epoch=1)
 
-    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+    message = after(message, DeviceBlocked("429", "Restricted.", "restricted"))
 
     assert message.status == "queued"
     message.device.refresh_from_db()
@@ -261,6 +261,34 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     message.refresh_from_db()
     assert message.status == status
     assert message.attempts == (0 if status == "pending" else 1), "what never left was no attempt"
+
+
+def test_an_id_that_the_transport_remembers_lets_a_receipt_settle_a_crash() -> None:
+    message = on_the_wire()
+    Device.objects.filter(pk=message.device_id).update(lease_epoch=2)
+    BroadcastMessage.objects.unstick()
+    session = Mock(recall=Mock(return_value=Unknown("interrupted", "", "3EB0")))
+
+    for _ in range(2):  # it is asked again and again
+        assert settle_unknown([message.pk], {message.device_id: session}) == 0
+
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("unknown", "interrupted")
+    receipt = (message.device_id or 0, Receipt("3EB0", "delivered", timezone.now()))
+    assert record_receipts([receipt]) == []
+    message.refresh_from_db()
+    assert (message.status, message.error_code) == ("sent", "")
+    assert message.delivered_at
+
+
+def test_an_id_that_was_remembered_changes_nothing_that_was_settled_meanwhile() -> None:
+    message = after(on_the_wire(), Accepted("3EB0"))
+    session = Mock(recall=Mock(return_value=Unknown("interrupted", "", "3EB1")))
+
+    settle_unknown([message.pk], {message.device_id: session})
+
+    message.refresh_from_db()
+    assert (message.status, message.provider_message_id) == ("sent", "3EB0")
 
 
 def test_what_is_still_being_sent_is_not_asked_about() -> None:

@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from config import checks
+from tests.factories import DeviceFactory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOOD = {
@@ -37,6 +38,21 @@ def ids(messages: Any) -> list[str | None]:
     found: list[CheckMessage] = list(messages)
     assert all(message.hint for message in found)
     return [message.id for message in found]
+
+
+@pytest.mark.django_db
+def test_what_linked_devices_lack_is_told_only_where_there_are_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "missing", lambda: ["neonize is not installed."])
+    assert checks.check_linked_devices(databases=["default"]) == []
+
+    DeviceFactory(transport="neonize")
+
+    assert ids(checks.check_linked_devices(databases=["default"])) == ["siaran.W002"]
+    assert checks.check_linked_devices(databases=None) == []
+    monkeypatch.setattr(checks, "missing", list)
+    assert checks.check_linked_devices(databases=["default"]) == []
 
 
 @pytest.mark.parametrize(

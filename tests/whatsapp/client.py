@@ -31,6 +31,8 @@ Matches = Callable[[dict[str, Any]], object]
 
 
 class Client:
+    MODULE = f"{__name__}_process"  # what its process runs
+
     def __init__(self, process: subprocess.Popen[bytes], pipe: Any, log: Path) -> None:
         self.process, self.log = process, log
         self.events: list[Event] = []
@@ -45,7 +47,7 @@ class Client:
         log = store.with_suffix(".log")
         with theirs, log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__ + "_process", str(store), str(theirs.fileno())],
+                [sys.executable, "-m", cls.MODULE, str(store), str(theirs.fileno())],
                 cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output,
                 pass_fds=[theirs.fileno()],
             )  # fmt: skip

@@ -122,7 +122,7 @@ def test_a_send_says_whether_it_may_have_left_when_whatsapp_goes_away(
 
     with pytest.raises(ClientError, match="disconnected before message send returned response"):
         sender.result(call)
-    with pytest.raises(ClientError, match="websocket not connected"):
+    with pytest.raises(ClientError, match=r"failed to send message node: websocket not connected$"):
         sender.call("send_text", to=phone.number, text="Are you there?")
     whatsapp.come_back()
     sender.wait_for("Connected", after=seen)

@@ -25,13 +25,13 @@ class Deceiver(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         if name != "neonize":
             return None
-        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path, target)
         if spec and spec.loader:
             self._loader, spec.loader = spec.loader, self
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
+        sys.meta_path.remove(self)  # only now: some look for a module without importing it
         self._loader.exec_module(module)
         sys.path.append(ROOT)
         from tests.whatsapp.memory import trust

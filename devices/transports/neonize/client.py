@@ -1,0 +1,157 @@
+"""One connection's life in neonize. The only file that imports it.
+
+Its Go side keeps its clients in maps without a lock; a call that reads one while another writes it
+ends the process ("fatal error: concurrent map read and map write"). So whoever writes, in starting
+and stopping a client, is alone in the library for as long as that takes, and nothing is polled.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
+
+Tell = Callable[[str, dict[str, Any]], None]
+
+ENTER_SECONDS = 0.01  # until a call that was let in has read the map
+START_SECONDS = 0.1  # until a new client is in the map; 0.05 was enough 8 times out of 8
+STOP_SECONDS = 1.0
+STDOUT = 1
+BETWEEN_SECONDS = 0.005  # lets those through who wait to send
+
+EVENTS = (
+    "Connected", "Disconnected", "LoggedOut", "StreamReplaced", "TemporaryBan", "ConnectFailure",
+    "ClientOutdated", "Message", "Receipt",
+)  # fmt: skip
+
+
+class ClientError(Exception):
+    """What the library raised. It has no kinds of errors: the text is all there is."""
+
+
+class Gate:
+    """Who may call into the library."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        """Waits until nobody is alone in there."""
+        with self._lock:
+            pass
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._lock:
+            time.sleep(ENTER_SECONDS)
+            yield
+        time.sleep(BETWEEN_SECONDS)
+
+
+gate = Gate()
+
+
+def _silence() -> None:
+    """Leaves standard output to Python: Go prints there, and whose number a message was for.
+
+    What ends the process it says on standard error, which stays.
+    """
+    with suppress(AttributeError, OSError):  # Python's may be none, or no file
+        sys.stdout.flush()
+        if sys.stdout.fileno() == STDOUT:
+            sys.stdout = os.fdopen(os.dup(STDOUT), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, STDOUT)
+    os.close(nowhere)
+
+
+@cache
+def _library() -> Any:
+    _silence()
+    import neonize.client
+
+    # It logs through ours. Numbers and texts are in what it says, and its own words help nobody.
+    for name in ("neonize", "whatsmeow", "Whatsmeow"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    class Quiet(neonize.client.NewClient):  # type: ignore[misc]  # not typed
+        def _NewClient__onLoginStatus(self, *_: object) -> None:
+            """Prints nothing."""
+
+    return Quiet
+
+
+class Client:
+    """Begins when it is run, and ends once; then another is made."""
+
+    def __init__(self, name: str, label: str, tell: Tell) -> None:
+        self.ended = threading.Event()
+        self._name, self._tell = name, tell
+        # New each time: the library stops whoever has the name of one that was thrown away.
+        self._uuid = f"{label}:{uuid.uuid4()}"
+        self._client: Any = None
+
+    def start(self, ended: Callable[[str], None]) -> None:
+        """Begins to connect. `ended` is called when it is over, with the reason if there is one."""
+        self._client = self._make()
+        thread = threading.Thread(target=self._run, args=[ended], daemon=True, name=self._uuid)
+        with gate.alone():
+            thread.start()
+            self.ended.wait(START_SECONDS)
+
+    def _make(self) -> Any:
+        library = _library()  # before all else of it
+        from google.protobuf.json_format import MessageToDict
+        from neonize import events
+
+        def handle(_: object, event: Any) -> None:
+            fields = MessageToDict(event, preserving_proto_field_name=True)
+            self._tell(type(event).__name__, fields)
+
+        client = library(self._name, uuid=self._uuid)
+        # When it is thrown away, it would be stopped once more, and not by the gate.
+        client._stop_finalizer.detach()
+        for name in EVENTS:
+            client.event(getattr(events, f"{name}Ev"))(handle)
+        client.event.qr(lambda *_: self._tell("QR", {}))
+        return client
+
+    def _run(self, ended: Callable[[str], None]) -> None:
+        error = ""
+        try:
+            self._client.connect()
+        except Exception as raised:  # noqa: BLE001 (whatever it is, this client has ended)
+            error = str(raised) or type(raised).__name__
+        self.ended.set()
+        # What is left of it may still be connected, hear nothing, and send.
+        with gate.alone():
+            self._client.stop()
+        ended(error)
+
+    def stop(self) -> None:
+        with gate.alone():
+            if self._client and not self.ended.is_set():
+                self._client.stop()
+                self.ended.wait(STOP_SECONDS)
+
+    def send(self, phone: str, body: str, token: bytes) -> str:
+        """Returns the id that the message got; raises ClientError."""
+        from neonize.proto.waE2E.WAWebProtobufsE2E_pb2 import Message, MessageContextInfo
+        from neonize.utils.jid import build_jid
+
+        # Not as a plain string: neonize looks for @mentions in one.
+        message = Message(
+            conversation=body, messageContextInfo=MessageContextInfo(messageSecret=token)
+        )
+        gate.enter()
+        try:
+            return str(self._client.send_message(build_jid(phone), message).ID)
+        except Exception as error:
+            raise ClientError(str(error) or type(error).__name__) from error
