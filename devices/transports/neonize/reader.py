@@ -31,7 +31,9 @@ def answer(path: str, question: str, argument: str | None) -> list[str]:
     values: list[object] = []
     if argument is not None:
         values = [bytes.fromhex(argument) if question == "ids" else argument]
-    source = f"file:{quote(path)}?mode=ro"
+    # To be read only, but opened for writing: a client that was killed in a transaction leaves a
+    # journal, and whoever comes next has to roll that back before anything can be read.
+    source = f"file:{quote(path)}?mode=rw"
     with closing(sqlite3.connect(source, uri=True, timeout=LOCKED_SECONDS)) as database:
         return [str(row[0]) for row in database.execute(QUESTIONS[question], values)]
 
