@@ -249,7 +249,7 @@ def fleet(shown: int = 5) -> Fleet:
     lost = [Device.Status.LOGGED_OUT, Device.Status.BANNED, Device.Status.RESTRICTED]
     troubled = Device.objects.filter(enabled=True, status__in=lost)
     return Fleet(
-        total=Device.objects.count(),
+        total=Device.objects.kept().count(),
         online=Device.objects.online().count(),
         troubled=list(troubled.order_by("-status_changed_at")[:shown]),
         troubled_count=troubled.count(),

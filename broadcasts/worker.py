@@ -24,6 +24,7 @@ from django.db.models import Q
 
 from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
+from broadcasts.errands import Errands
 from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
 from broadcasts.models import BroadcastMessage, Worker
@@ -80,6 +81,7 @@ class Broadcaster:
         self._served = 0
         self._looked_for_work_at = -math.inf
         self._senders = Senders(capacity)
+        self._errands = Errands(self.id)
         self._drained_since = math.inf
         self._was_interrupted = False
 
@@ -112,6 +114,7 @@ class Broadcaster:
             self._put_down(lease)  # its pace was changed
         self._look_for_work()
         self._send_due()
+        self._errands.look_around()
 
     # Sending
 
@@ -356,6 +359,7 @@ class Broadcaster:
         takes longer than STOP_SECONDS is unknown to whoever takes the device next.
         """
         logger.info("Worker %s stops: finishing what is on the wire", self.id)
+        self._survive(self._errands.stop)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and self._on_wire:
             self._senders.grow()  # what was handed over still leaves

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
+    def kept(self) -> Self:
+        """Devices that nobody has deleted. Those stay for the sake of their messages."""
+        return self.filter(deleted_at__isnull=True)
+
     def usable(self) -> Self:
         """Devices that may be given messages: switched on, paired, and not lost to WhatsApp."""
         lost = Q(status__in=[self.model.Status.LOGGED_OUT, self.model.Status.BANNED])
