@@ -172,6 +172,10 @@ class Double:
         """Returns how many of this account's clients are connected."""
         return int(self.ask("online", number=number))
 
+    def clients(self, number: str) -> int:
+        """Returns how many clients are linked to this account, connected or not."""
+        return int(self.ask("clients", number=number))
+
     def complaints(self) -> list[str]:
         """Returns what the double itself stumbled over since this was last asked."""
         return list(self.ask("complaints"))
