@@ -52,14 +52,17 @@ class Errands:
         self.can_pair = not environment.problems()
 
     def look_around(self) -> None:
+        """Does what is to be done. Where this host cannot, the sending goes on."""
         if not self.can_pair or time.monotonic() < self._looked_at + LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
-        if not self._is_ours():
-            return
-        self._reap()
-        self._pair()
-        self._unlink()
+        try:
+            if self._is_ours():
+                self._reap()
+                self._pair()
+                self._unlink()
+        except OSError as error:
+            logger.error("Worker %s can pair nothing: %s", self._worker_id, error)
 
     def stop(self) -> None:
         """Ends what is going on: what was being linked is told so, and may be tried again."""
@@ -141,5 +144,6 @@ class Errands:
 
 
 def _try_again(unlinking: Unlinking) -> None:
-    if not unlinking.try_again():
-        Store(unlinking.session, unlinking.device_id or 0).delete()
+    store = Store(unlinking.session, unlinking.device_id or 0)
+    if not unlinking.try_again() and store.hold():
+        store.delete()

@@ -131,7 +131,8 @@ class DeviceAdmin(QuickAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Device | None = None) -> bool:
         # A device with a history stays, switched off: Django would read all its messages only to
         # say that they are in the way.
-        used = obj is not None and obj.messages.exists()
+        # One that is paired is logged out first, which the device's own page does.
+        used = obj is not None and (bool(obj.session) or obj.messages.exists())
         return not used and super().has_delete_permission(request, obj)
 
 

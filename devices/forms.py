@@ -108,9 +108,9 @@ class NewDeviceForm(DeviceForm):
         self.initial["transport"] = choices[0][0]
 
     def clean_phone(self) -> str | None:
-        phone = phone_in(self.cleaned_data["phone"])
-        is_linked = self.cleaned_data.get("transport") in PAIRED
-        return None if is_linked else phone or None
+        if self.cleaned_data.get("transport") in PAIRED:
+            return None  # whatever was left in there: it is not shown
+        return phone_in(self.cleaned_data["phone"]) or None
 
 
 class PairForm(forms.Form):

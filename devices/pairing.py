@@ -233,7 +233,10 @@ class Pairing(models.Model):
                 if reason := self.problem_with(phone):
                     self.fail(reason)
                     return False
-                if device.deleted_at or not self._close(self.State.DONE, linked_phone=phone):
+                if device.deleted_at or not device.needs_pairing:
+                    self.fail(self.Reason.ENDED)
+                    return False
+                if not self._close(self.State.DONE, linked_phone=phone):
                     return False
                 Unlinking.ask(device, by=None)
                 paired = Device.objects.filter(pk=device.pk)

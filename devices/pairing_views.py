@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from devices.forms import PairForm
@@ -20,6 +21,7 @@ def _device(pk: int) -> Device:
     return get_object_or_404(Device.objects.kept(), pk=pk, transport__in=PAIRED)
 
 
+@never_cache  # who has the code has the account
 @permission_required("devices.change_device", raise_exception=True)
 def pair(request: HttpRequest, pk: int) -> HttpResponse:
     """Starts a pairing, and shows how far it is; asked again every second while it is open."""
@@ -57,5 +59,5 @@ def log_out(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method != "POST":
         return render(request, "devices/log_out.html", {"device": device})
     if device.log_out(request.user):  # type: ignore[arg-type]
-        note(request, device, _("Logged out. The device and its history stay."))
+        note(request, device, _("Logged out."), say=False)
     return redirect("devices:detail", pk)
