@@ -115,9 +115,8 @@ class NewDeviceForm(DeviceForm):
 
 class PairForm(forms.Form):
     method = forms.ChoiceField(
-        label=gettext_lazy("How"), choices=Pairing.Method.choices, initial=Pairing.Method.QR,
-        widget=forms.RadioSelect,
-    )  # fmt: skip
+        label=gettext_lazy("How"), choices=Pairing.Method.choices, widget=forms.RadioSelect
+    )
     phone = forms.CharField(
         label=gettext_lazy("Number of the phone"), required=False, max_length=30,
         help_text=gettext_lazy("For a code of 8 characters: WhatsApp makes it for this number."),
@@ -127,10 +126,15 @@ class PairForm(forms.Form):
         label=gettext_lazy("I have read this and accept it."), required=False
     )
 
-    def __init__(self, *args: Any, device: Device, by: User, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, device: Device, by: User, last: Pairing | None = None, **kwargs: Any
+    ) -> None:
+        """`last` is what may be tried again."""
         super().__init__(*args, **kwargs)
         self.device = device
-        self.initial.setdefault("phone", f"+{device.phone}" if device.phone else "")
+        phone = (last and last.phone) or device.phone
+        self.initial["phone"] = f"+{phone}" if phone else ""
+        self.initial["method"] = last.method if last else Pairing.Method.QR
         read = device.pairings.filter(started_by=by, notice_version=NOTICE_VERSION)
         self.accepted_before = read.first()
         if self.accepted_before:

@@ -30,7 +30,7 @@ def pair(request: HttpRequest, pk: int) -> HttpResponse:
     running = Pairing.objects.on_screen(device)
     if request.htmx and running and running.version == request.GET.get("seen"):  # type: ignore[attr-defined]
         return HttpResponse(status=204)
-    form = PairForm(request.POST or None, device=device, by=request.user)  # type: ignore[arg-type]
+    form = PairForm(request.POST or None, device=device, by=request.user, last=running)  # type: ignore[arg-type]
     if request.method == "POST" and form.is_valid():
         started = form.start(request.user)  # type: ignore[arg-type]
         if running and running.is_open:
