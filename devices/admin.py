@@ -31,6 +31,15 @@ def switch_off(devices: QuerySet[Device]) -> int:
     return devices.filter(enabled=True).update(enabled=False)
 
 
+# What WhatsApp and the broadcasters say.
+STATE = (
+    "status", "status_reason", "status_changed_at", "restricted_until",
+    "first_contacts_blocked_until", "next_send_at",
+    "usage_hour_count", "usage_day_count", "usage_first_count",
+    "session", "worker_id", "lease_expires_at", "lease_epoch", "created_at",
+)  # fmt: skip
+
+
 @admin.register(Device)
 class DeviceAdmin(QuickAdmin):
     list_display = [
@@ -41,11 +50,7 @@ class DeviceAdmin(QuickAdmin):
     search_fields = ["name", "phone"]
     search_help_text = _("A part of the name or of the number")
     sortable_by = ["name", "phone"]
-    readonly_fields = [
-        "status", "status_reason", "status_changed_at", "restricted_until",
-        "next_send_at", "usage_hour_count", "usage_day_count", "usage_first_count",
-        "worker_id", "lease_expires_at", "lease_epoch", "created_at",
-    ]  # fmt: skip
+    readonly_fields = STATE
     fieldsets = [
         (None, {"fields": ["name", "phone", "transport", "enabled"]}),
         (
@@ -62,11 +67,7 @@ class DeviceAdmin(QuickAdmin):
         (
             _("State"),
             {
-                "fields": [
-                    "status", "status_reason", "status_changed_at", "restricted_until",
-                    "next_send_at", "usage_hour_count", "usage_day_count", "usage_first_count",
-                    "worker_id", "lease_expires_at", "lease_epoch", "created_at",
-                ],
+                "fields": STATE,
                 "description": _("What WhatsApp and the broadcasters say. Nobody sets it by hand."),
             },
         ),
@@ -97,7 +98,7 @@ class DeviceAdmin(QuickAdmin):
                  "restricted. They connect and send what waits for them; what they were blocked "
                  "for is forgotten here, and said again if WhatsApp still refuses."),
         may="change",
-        applies_to=lambda devices: devices.blocked(),
+        applies_to=lambda devices: devices.held_up(),
         work=lambda devices: devices.work_again(),
         nothing=_("None of these is restricted, logged out or banned."),
     )  # fmt: skip

@@ -46,7 +46,7 @@ class Device(models.Model):
     # Through which account it sends: that of another cannot say what this one has sent.
     ACCOUNT = ("transport", "phone")
 
-    # What operators set, or pairing does, and a broadcaster goes by.
+    # What operators set, pairing or WhatsApp, and a broadcaster goes by.
     SETTINGS = (
         "name",
         "transport",
@@ -56,6 +56,7 @@ class Device(models.Model):
         "hourly_limit",
         "daily_limit",
         "first_contact_limit",
+        "first_contacts_blocked_until",
         "warmup_started_on",
         "sends_from",
         "sends_until",
@@ -85,7 +86,11 @@ class Device(models.Model):
     )
     status_reason = models.CharField(_("reason"), max_length=255, blank=True)
     status_changed_at = models.DateTimeField(_("since"), null=True, blank=True)
+    # Of a device that is offline: until when it is left alone.
     restricted_until = models.DateTimeField(_("restricted until"), null=True, blank=True)
+    first_contacts_blocked_until = models.DateTimeField(
+        _("no new people until"), null=True, blank=True, editable=False
+    )
 
     min_delay_seconds = models.PositiveSmallIntegerField(
         _("shortest pause"), default=5, validators=[MinValueValidator(1)], help_text=_("Seconds.")
@@ -253,10 +258,22 @@ class Device(models.Model):
         not paired, or blocked without an end."""
         if not (self.enabled and self.is_paired):
             return None
-        if self.status not in self.BLOCKED:
-            return now
         until: datetime | None = self.restricted_until
-        return until and max(now, until)
+        if until is None:
+            return None if self.status in self.BLOCKED else now
+        return max(now, until)
+
+    @property
+    def rests_until(self) -> datetime | None:
+        """Until when it is blocked or left alone, if that is known and to come."""
+        until: datetime | None = self.restricted_until
+        return until if until and until > timezone.now() else None
+
+    @property
+    def first_contacts_are_blocked(self) -> bool:
+        """Whether WhatsApp lets it write only to people it has talked with."""
+        until: datetime | None = self.first_contacts_blocked_until
+        return bool(until and until > timezone.now())
 
     @property
     def is_leased(self) -> bool:

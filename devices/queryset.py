@@ -14,6 +14,10 @@ from devices.transports import PAIRED
 if TYPE_CHECKING:
     from devices.models import Device
 
+# For how long, where WhatsApp does not say. Its app on the phone shows hours to days: a first
+# contact a day finds out soon enough, and does not press.
+FIRST_CONTACTS_BLOCKED = timedelta(days=1)
+
 
 class DeviceQuerySet(models.QuerySet["Device"]):
     def kept(self) -> Self:
@@ -39,17 +43,29 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         """Devices that WhatsApp lets send nothing, as far as we have heard."""
         return self.filter(status__in=self.model.BLOCKED)
 
+    def held_up(self) -> Self:
+        """Devices that send less than they might, or nothing, because of what WhatsApp said."""
+        resting = Q(restricted_until__gt=Now()) | Q(first_contacts_blocked_until__gt=Now())
+        return self.filter(Q(status__in=self.model.BLOCKED) | resting)
+
     def work_again(self) -> int:
         """Takes the operator's word that WhatsApp lets these send again; returns how many.
 
         A block without an end has no other way back: nobody connects what is logged out or banned.
         """
-        return self.blocked().update(
+        connected = self.held_up().filter(status=self.model.Status.ONLINE)
+        again = connected.update(first_contacts_blocked_until=None)
+        return again + self.held_up().update(
             status=self.model.Status.OFFLINE,
             status_reason="",
             status_changed_at=Now(),
             restricted_until=None,
+            first_contacts_blocked_until=None,
         )
+
+    def block_first_contacts(self, until: datetime | None) -> int:
+        """Records that WhatsApp lets these write only to people they have talked with."""
+        return self.update(first_contacts_blocked_until=until or Now() + FIRST_CONTACTS_BLOCKED)
 
     def pair(self, session: str) -> int:
         """Gives them this session, which any broadcaster that has its file opens from now on.
@@ -64,6 +80,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             status_reason="",
             status_changed_at=Now(),
             restricted_until=None,
+            first_contacts_blocked_until=None,
         )
 
     def leased(self) -> Self:
@@ -74,10 +91,12 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.leased().filter(enabled=True, status=self.model.Status.ONLINE)
 
     def free(self) -> Self:
-        """Devices without a holder, or whose holder let the lease run out."""
+        """Devices without a holder, or whose holder let the lease run out. None that was given up
+        and is to be left alone for now."""
+        resting = Q(status=self.model.Status.OFFLINE, restricted_until__gt=Now())
         return self.filter(
             Q(worker_id="") | Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=Now())
-        )
+        ).exclude(resting)
 
     def held_by(self, epochs: Mapping[int, int], worker_id: str) -> Self:
         """Of the devices {id: lease epoch}, those that `worker_id` still holds in that epoch."""

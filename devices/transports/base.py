@@ -45,13 +45,21 @@ class Refused:
     retry_after: timedelta | None = None
 
 
+# What WhatsApp took from an account: the right to send for a while, or only to write to people it
+# has not talked with; or all of it, until a person acts.
+Block = Literal["restricted", "first_contacts", "logged_out", "banned"]
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceBlocked:
-    """Nothing was sent because the account may not send: the message waits, the device shows it."""
+    """Nothing was sent because the account may not send: the message waits, the device shows it.
+
+    `first_contacts`: because it may not send to somebody whom WhatsApp takes for a stranger.
+    """
 
     code: str
     message: str
-    state: Literal["restricted", "logged_out", "banned"]
+    state: Block
     until: datetime | None = None
 
 
@@ -98,14 +106,24 @@ class Disconnected:
 class Blocked:
     """WhatsApp took the account's right to send, with or without an end in sight."""
 
-    state: Literal["restricted", "logged_out", "banned"]
+    state: Block
     reason: str
     until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """Somebody else opened a session of this account, and this one has ended for good.
+
+    Two that take it from each other are what WhatsApp bans for: it is given up and left alone.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outdated:
-    """WhatsApp no longer talks to this version of the library."""
+    """WhatsApp no longer talks to this version of the library: this session has ended for good."""
 
     reason: str
 
@@ -126,7 +144,7 @@ class Inbound:
     at: datetime
 
 
-Event = Connected | Disconnected | Blocked | Outdated | Receipt | Inbound
+Event = Connected | Disconnected | Blocked | Replaced | Outdated | Receipt | Inbound
 Report = Callable[[Event], None]
 
 

@@ -239,7 +239,7 @@ def test_a_restriction_ends_by_itself_while_the_connection_lives() -> None:
     turn_until(broadcaster, lambda: Device.objects.get().status == "online")
     until = timezone.now() + timedelta(seconds=0.5)
     epoch = broadcaster._leases.held[device.pk].epoch
-    broadcaster._reported(device.pk, epoch, Blocked("restricted", "463", until))
+    broadcaster._reported(device.pk, epoch, Blocked("restricted", "429", until))
     turn_until(broadcaster, lambda: Device.objects.get().status == "restricted")
     message = BroadcastMessageFactory(device=device)
 

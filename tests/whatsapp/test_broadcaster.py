@@ -97,15 +97,23 @@ def test_a_message_whose_broadcaster_was_killed_is_settled_by_its_receipt_and_se
     assert [m.copies for m in phone.received()] == [1]
 
 
-def test_a_device_that_whatsapp_restricts_is_shown_and_its_message_waits(
-    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path
-) -> None:
-    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+def test_a_device_that_may_write_to_nobody_new_goes_on_with_people_it_knows(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, new_phone: NewPhone,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    lane, friend = BroadcastMessage.Priority.SEQUENCE_FIRST, new_phone()
+    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number, priority=lane)
     whatsapp.answer_sends_with(463)
 
     with running(whatsapp, tmp_path):
-        wait_until(lambda: Device.objects.filter(pk=device.pk, status="restricted").exists())
+        blocked = Device.objects.filter(pk=device.pk, first_contacts_blocked_until__isnull=False)
+        wait_until(blocked.exists)
         wait_until(lambda: status(message) == "pending")
+        whatsapp.answer_sends_with(None)
+        known = BroadcastMessageFactory(device=device, recipient_phone=friend.number)
+        wait_until(lambda: status(known) == "sent")
+        assert blocked.get().status == "online"
+        assert [m.text for m in friend.received()] == [known.body]
         whatsapp.log_out(account.number)
         wait_until(lambda: Device.objects.filter(pk=device.pk, status="logged_out").exists())
 

@@ -23,6 +23,7 @@ from devices.transports.base import (
     Outcome,
     Outdated,
     OutgoingMessage,
+    Replaced,
     Report,
     Unknown,
 )
@@ -244,7 +245,7 @@ class NeonizeSession:
             if isinstance(event, Connected):
                 self._connected = True
                 self._pause_seconds = SHORTEST_PAUSE_SECONDS
-            elif isinstance(event, Disconnected | Blocked | Outdated):
+            elif isinstance(event, Disconnected | Blocked | Replaced | Outdated):
                 self._connected = False
             self._report(event)
 

@@ -14,6 +14,7 @@ from devices.transports.base import (
     Inbound,
     Outdated,
     Receipt,
+    Replaced,
 )
 from devices.transports.neonize.events import THEN, Then, end_of, events_of
 
@@ -38,7 +39,7 @@ def known(lid: str) -> str:
     [
         ("Connected", {}, Connected, None, Then.GO_ON),
         ("Disconnected", {"status": True}, Disconnected, None, Then.GO_ON),
-        ("StreamReplaced", {}, Disconnected, None, Then.END),
+        ("StreamReplaced", {}, Replaced, None, Then.END),
         ("ConnectFailure", {"Reason": "GENERIC"}, Disconnected, None, Then.AGAIN),
         ("ConnectFailure", {"Reason": "BAD_USER_AGENT"}, Disconnected, None, Then.AGAIN),
         ("LoggedOut", {"Reason": "LOGGED_OUT"}, Blocked, "logged_out", Then.END),

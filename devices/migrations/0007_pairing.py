@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("devices", "0005_session"),
+        ("devices", "0006_first_contacts_blocked"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
