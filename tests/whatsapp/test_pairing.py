@@ -65,6 +65,13 @@ def ask(browser: Client, device: Device, method: str = "qr", phone: str = "") ->
     return browser.get(reverse("devices:pair", args=[device.pk])).content.decode()
 
 
+def why_it_failed(browser: Client, device: Device) -> str:
+    data = {"method": "qr", "accepted": "on"}
+    browser.post(reverse("devices:pair", args=[device.pk]), data)
+    wait_until(lambda: state(device) == "failed")
+    return pairing(device).reason
+
+
 def pairing(device: Device) -> Pairing:
     return Pairing.objects.filter(device=device).latest("pk")
 
@@ -259,6 +266,35 @@ def test_time_runs_out_when_nobody_scans(whatsapp: Double, device: Device, sessi
     assert process.wait(60) == 0
     started.refresh_from_db()
     assert (started.state, started.reason) == ("failed", Pairing.Reason.TIMED_OUT)
+
+
+def test_a_library_that_whatsapp_turns_away_is_told_so(
+    whatsapp: Double, running: Process, browser: Client, device: Device
+) -> None:
+    whatsapp.refuse_logins(405)
+    assert why_it_failed(browser, device) == Pairing.Reason.OUTDATED
+
+
+def test_whatsapp_that_cannot_be_reached_is_told_so(
+    whatsapp: Double, running: Process, browser: Client, device: Device
+) -> None:
+    whatsapp.go_away()
+    assert why_it_failed(browser, device) == Pairing.Reason.UNREACHABLE
+
+
+def test_a_session_is_deleted_also_where_whatsapp_cannot_be_told(
+    whatsapp: Double, running: Process, browser: Client, device: Device, phone: PhoneOf,
+    sessions: Path,
+) -> None:  # fmt: skip
+    ask(browser, device)
+    phone.scan(pairing(device).code)
+    wait_until(lambda: state(device) == "done")
+    whatsapp.go_away()
+    browser.post(reverse("devices:log_out", args=[device.pk]))
+    wait_until(lambda: files(sessions) == [])
+    wait_until(lambda: Unlinking.objects.get().state == "failed")
+    page = browser.get(reverse("devices:detail", args=[device.pk])).content.decode()
+    assert "Remove it on the phone" in page
 
 
 def test_a_broadcaster_that_is_stopped_says_so_to_who_is_pairing(
