@@ -354,7 +354,7 @@ def test_the_supervisor_replaces_the_dead_and_not_those_who_ended_well(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of three processes the first to come dies, the others end well, its replacement too."""
-    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.0)
     code = (
         "import os, pathlib, sys; here = pathlib.Path(sys.argv[1])\n"
         "(here / str(os.getpid())).touch()\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from devices.models import Device
 from leads.models import Lead
 from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
@@ -41,11 +41,11 @@ def account(whatsapp: Double, device: Device, tmp_path: Path, new_phone: NewPhon
 
 
 @contextmanager
-def running(whatsapp: Double, folder: Path) -> Iterator[Process]:
+def running(whatsapp: Double, folder: Path, *arguments: str, **settings: str) -> Iterator[Process]:
     """A broadcaster as an operator starts it: nobody tells it what neonize needs."""
-    environment = whatsapp.environment | {"SESSION_DIR": str(folder)}
+    environment = whatsapp.environment | {"SESSION_DIR": str(folder)} | settings
     del environment["NEONIZE_BOT_TAG"]
-    with broadcaster(**environment) as process:
+    with broadcaster(*arguments, **environment) as process:
         yield process
 
 
@@ -119,3 +119,48 @@ def test_a_device_that_may_write_to_nobody_new_goes_on_with_people_it_knows(
 
     assert len(whatsapp.sends(phone.number)) == 1
     assert phone.received() == []
+
+
+def test_a_process_that_the_library_ends_costs_a_lease_and_no_second_message(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path
+) -> None:
+    """As "fatal error: concurrent map read and map write" does. Another takes the device."""
+    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+    whatsapp.withhold_acks()
+    phone.switch_off()
+    with running(whatsapp, tmp_path, "--workers=2") as process:
+        wait_until(lambda: whatsapp.sends(phone.number))
+        device.refresh_from_db()
+        os.kill(Worker.objects.get(pk=device.worker_id).pid, signal.SIGABRT)
+
+        wait_until(lambda: status(message) == "unknown" and message.provider_message_id)
+        phone.switch_on()
+        wait_until(lambda: status(message) == "sent")
+        whatsapp.release_acks()
+        later = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+        wait_until(lambda: status(later) == "sent")
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+    assert [m.copies for m in phone.received()] == [1, 1]
+
+
+def test_a_process_that_holds_too_much_begins_anew_and_goes_on(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path
+) -> None:
+    lead = LeadFactory(phone=phone.number)
+    limits = {"RECYCLE_FILES": "1", "RECYCLE_AFTER_MINUTES": "0.1"}
+
+    with running(whatsapp, tmp_path, **limits) as process:
+        for number in range(1, 4):
+            wait_until(lambda number=number: Worker.objects.count() >= number)  # type: ignore[misc]
+            message = BroadcastMessageFactory(
+                device=device, lead=lead, recipient_phone=phone.number
+            )
+            wait_until(lambda message=message: status(message) == "sent")  # type: ignore[misc]
+        said = [*Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        assert len(said) <= 1, "whom it asked about session files ended with what it was"
+
+    assert {worker.pid for worker in Worker.objects.all()} == {process.pid}
+    assert [m.copies for m in phone.received()] == [1, 1, 1]
+    assert not BroadcastMessage.objects.filter(status="unknown").exists()

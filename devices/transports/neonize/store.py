@@ -1,7 +1,8 @@
 """Session files: one SQLite file a pairing, with the account's keys. Who has it is the account.
 
-neonize alone writes them. An older copy must never take a file's place: its keys have moved on. A
-new pairing has a file of a new name, so what is left of an earlier one is never opened again.
+neonize alone writes them, but for what is tidied. An older copy must never take a file's place: its
+keys have moved on. A new pairing has a file of a new name, so what is left of an earlier one is
+never opened again.
 """
 
 from __future__ import annotations
@@ -101,6 +102,11 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def tidy(self) -> None:
+        """Drops what nobody will ask about any more. Only of a file that is held, and that no
+        client of ours has open."""
+        reader.ask(self.path, "prune")
 
     def account(self) -> str:
         """Returns the account whose keys these are, '' if it was logged out or never linked."""

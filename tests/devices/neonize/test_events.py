@@ -78,6 +78,7 @@ def test_each_end_has_its_meaning(error: str, kind: type | None, then: Then) -> 
     said, next_ = end_of(error)
 
     assert ([type(event) for event in said], next_) == ([kind] if kind else [], then)
+    assert all(event.reason.endswith(".") for event in said)  # type: ignore[union-attr]
 
 
 def test_a_ban_says_why_and_until_when() -> None:
