@@ -129,9 +129,10 @@ class PairForm(forms.Form):
     def __init__(
         self, *args: Any, device: Device, by: User, last: Pairing | None = None, **kwargs: Any
     ) -> None:
-        """`last` is what may be tried again."""
+        """`last` is what may be tried again, if it came to nothing."""
         super().__init__(*args, **kwargs)
         self.device = device
+        last = None if last and last.state == Pairing.State.DONE else last
         phone = (last and last.phone) or device.phone
         self.initial["phone"] = f"+{phone}" if phone else ""
         self.initial["method"] = last.method if last else Pairing.Method.QR
