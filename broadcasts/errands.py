@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 LOOK_SECONDS = 1.5  # somebody waits in front of a screen
-AT_ONCE = 4  # of each kind; a process takes 70 MB, and half a second of a core to begin
+AT_ONCE = 4  # of each kind; a process takes 90 MB, and a second of a core to begin
 LONGEST_SECONDS = 300.0  # each ends by itself well before
 STOP_SECONDS = 5.0
 
@@ -33,6 +33,7 @@ STOP_SECONDS = 5.0
 class Errand:
     """A process that is at it, and what to say if it dies."""
 
+    what: str
     process: subprocess.Popen[bytes]
     has_died: Callable[[], object]
     started_at: float
@@ -100,7 +101,7 @@ class Errands:
         if not states:
             return
         Pairing.objects.close_abandoned()
-        for _ in range(min(states.count(Pairing.State.REQUESTED), self._room())):
+        for _ in range(min(states.count(Pairing.State.REQUESTED), self._room("pair"))):
             if pairing := Pairing.objects.claim(self._worker_id):
                 # It is there, and nobody else's to read, before anything is in it.
                 Store(pairing.session, pairing.device_id).create()
@@ -112,13 +113,14 @@ class Errands:
             return
         here = stored()
         for unlinking in waiting:
-            if self._room() <= 0:
+            if self._room("unlink") <= 0:
                 return
             if unlinking.session in here and Unlinking.objects.claim(unlinking.pk, self._worker_id):
                 self._start("unlink", unlinking.pk, partial(_try_again, unlinking))
 
-    def _room(self) -> int:
-        return 2 * AT_ONCE - len(self._running)
+    def _room(self, what: str) -> int:
+        """Apart: whoever is waiting in front of a screen does not wait for a hundred log-outs."""
+        return AT_ONCE - sum(errand.what == what for errand in self._running)
 
     def _start(self, what: str, pk: int, has_died: Callable[[], object]) -> None:
         # Executed afresh, as a process with neonize may not be forked; with this one's environment,
@@ -127,7 +129,7 @@ class Errands:
             [sys.executable, str(MANAGE), "run_errand", what, str(pk)], start_new_session=True
         )
         logger.info("Worker %s: process %d is to %s %d", self._worker_id, process.pid, what, pk)
-        self._running.append(Errand(process, has_died, time.monotonic()))
+        self._running.append(Errand(what, process, has_died, time.monotonic()))
 
     def _reap(self) -> None:
         for errand in self._running:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,16 @@ def sessions(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def running(whatsapp: Double, sessions: Path) -> Iterator[Process]:
-    """A broadcaster as an operator starts it: nobody tells it what neonize needs."""
+    with broadcasters(whatsapp, sessions) as process:
+        yield process
+
+
+@contextmanager
+def broadcasters(whatsapp: Double, sessions: Path, *arguments: str) -> Iterator[Process]:
+    """As an operator starts them: nobody tells them what neonize needs."""
     environment = whatsapp.environment | {"SESSION_DIR": str(sessions)}
     del environment["NEONIZE_BOT_TAG"]
-    with broadcaster(**environment) as process:
+    with broadcaster(*arguments, **environment) as process:
         yield process
 
 
@@ -129,16 +136,21 @@ def test_eight_characters_link_the_phone_they_were_made_for(
 
 
 def test_two_who_pair_at_once_get_each_their_own(
-    running: Process, browser: Client, new_phone: NewPhone
+    whatsapp: Double, browser: Client, new_phone: NewPhone, sessions: Path
 ) -> None:
     devices, phones = [linkable(), linkable()], [new_phone(), new_phone()]
-    for device in devices:
-        browser.post(reverse("devices:pair", args=[device.pk]), {"method": "qr", "accepted": "on"})
-    wait_until(lambda: [state(device) for device in devices] == ["showing"] * 2)
-    codes = [pairing(device).code for device in devices]
-    for code, phone in zip(codes, phones, strict=True):
-        phone.scan(code)
-    wait_until(lambda: [state(device) for device in devices] == ["done"] * 2)
+    with broadcasters(whatsapp, sessions, "--workers=2") as process:
+        for device in devices:
+            data = {"method": "qr", "accepted": "on"}
+            browser.post(reverse("devices:pair", args=[device.pk]), data)
+        wait_until(lambda: [state(device) for device in devices] == ["showing"] * 2)
+        codes = [pairing(device).code for device in devices]
+        for code, phone in zip(codes, phones, strict=True):
+            phone.scan(code)
+        wait_until(lambda: [state(device) for device in devices] == ["done"] * 2)
+        wait_until(lambda: Device.objects.online().count() == 2)
+        process.terminate()
+        assert process.wait(60) == 0
     for device, phone in zip(devices, phones, strict=True):
         device.refresh_from_db()
         assert device.phone == phone.number
