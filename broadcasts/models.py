@@ -276,6 +276,7 @@ class Worker(models.Model):
     devices = models.PositiveIntegerField(_("devices"), default=0)
     # By which the devices are shared; for a broadcaster of an older version, its default.
     capacity = models.PositiveIntegerField(_("at most"), default=200, db_default=200)
+    can_pair = models.BooleanField(_("pairs phones"), default=False, db_default=False)
     started_at = models.DateTimeField(_("started"))
     heartbeat_at = models.DateTimeField(_("heartbeat"), db_index=True)
     stopped_at = models.DateTimeField(_("stopped"), null=True, blank=True)

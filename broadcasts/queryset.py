@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from broadcasts import claiming
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
+from devices.transports.neonize import environment
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -381,6 +382,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
             id=worker_id,
             hostname=socket.gethostname(),
             pid=os.getpid(),
+            can_pair=not environment.problems(),
             started_at=Now(),
             heartbeat_at=Now(),
             **values,

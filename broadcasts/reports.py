@@ -273,7 +273,7 @@ def fleet(shown: int = 5) -> Fleet:
     """Returns how the devices are, with the first few of those that need somebody."""
     online = Device.objects.online()
     troubled = Device.objects.filter(enabled=True).held_up()
-    total = Device.objects.count()
+    total = Device.objects.kept().count()
     return Fleet(
         total=total,
         online=online.count(),

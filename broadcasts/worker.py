@@ -25,6 +25,7 @@ from django.db.models import Q
 
 from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
+from broadcasts.errands import Errands
 from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
@@ -87,6 +88,7 @@ class Broadcaster:
         self._look_for_work_at = -math.inf
         self._newest = 0
         self._senders = Senders(capacity)
+        self._errands = Errands(self.id)
         self._drained_since = math.inf
         self._was_interrupted = False
         self._footprint = Footprint()
@@ -122,6 +124,7 @@ class Broadcaster:
             self._put_down(lease)  # its pace was changed
         self._look_for_work()
         self._send_due()
+        self._errands.look_around()
 
     # Sending
 
@@ -374,6 +377,7 @@ class Broadcaster:
         takes longer than STOP_SECONDS is unknown to whoever takes the device next.
         """
         logger.info("Worker %s stops: finishing what is on the wire", self.id)
+        self._survive(self._errands.stop)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and self._on_wire:
             self._senders.grow()  # what was handed over still leaves

@@ -128,7 +128,7 @@ def check_linked_devices(
     Where they run on other hosts, only those need it.
     """
     try:
-        count = Device.objects.filter(transport="neonize").count() if databases else 0
+        count = Device.objects.kept().filter(transport="neonize").count() if databases else 0
     except DatabaseError:  # not migrated yet, or away: that is another check's
         return []
     return [

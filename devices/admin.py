@@ -18,7 +18,9 @@ from config.adminsite import (
     QuickAdmin,
     tag,
 )
+from devices.forms import AT_LEAST_ONE
 from devices.models import Device, SimulatedMessage
+from devices.pairing import Pairing, Unlinking
 
 
 def switch_on(devices: QuerySet[Device]) -> int:
@@ -29,18 +31,6 @@ def switch_off(devices: QuerySet[Device]) -> int:
     return devices.filter(enabled=True).update(enabled=False)
 
 
-NO_CAP = _(
-    "A cap is 1 or more. Leave it empty for no cap; to send nothing at all, switch the device off."
-)
-NO_PAUSE = _("A pause is 1 second or more: nobody writes without one.")
-# What the fields refuse below 1, in which words.
-AT_LEAST_ONE = {
-    "min_delay_seconds": NO_PAUSE,
-    "max_delay_seconds": NO_PAUSE,
-    "hourly_limit": NO_CAP,
-    "daily_limit": NO_CAP,
-    "first_contact_limit": NO_CAP,
-}
 # What WhatsApp and the broadcasters say.
 STATE = (
     "status", "status_reason", "status_changed_at", "restricted_until",
@@ -136,10 +126,14 @@ class DeviceAdmin(QuickAdmin):
         )
         return format_html('<a href="{}">{}</a>', url, _("Show messages"))
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Device]:
+        return super().get_queryset(request).filter(deleted_at__isnull=True)
+
     def has_delete_permission(self, request: HttpRequest, obj: Device | None = None) -> bool:
         # A device with a history stays, switched off: Django would read all its messages only to
         # say that they are in the way.
-        used = obj is not None and obj.messages.exists()
+        # One that is paired is logged out first, which the device's own page does.
+        used = obj is not None and (bool(obj.session) or obj.messages.exists())
         return not used and super().has_delete_permission(request, obj)
 
 
@@ -162,3 +156,37 @@ class SimulatedMessageAdmin(LookOnlyAdmin):
     ) -> tuple[QuerySet[SimulatedMessage], bool]:
         digits = "".join(filter(str.isdigit, search_term))
         return (queryset.filter(phone=digits) if digits else queryset), False
+
+
+class _OfDevices(LookOnlyAdmin):
+    """Rows about a device: who may see that may see these."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("devices.view_device")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+
+@admin.register(Pairing)
+class PairingAdmin(_OfDevices):
+    """Who has accepted the notice when, and what came of it."""
+
+    list_display = [
+        "device", "method", "state", "reason", "linked_phone", "accepted_by", "notice_version",
+        "created_at", "finished_at",
+    ]  # fmt: skip
+    list_filter = ["state", ("device", NewestRelatedFilter)]
+    list_select_related = ["device"]
+    sortable_by = ()
+    ordering = ["-pk"]
+    exclude = ["code", "code_expires_at", "is_open"]  # who has the code has the account
+
+
+@admin.register(Unlinking)
+class UnlinkingAdmin(_OfDevices):
+    list_display = ["session", "device", "state", "requested_by", "created_at", "finished_at"]
+    list_filter = ["state"]
+    list_select_related = ["device", "requested_by"]
+    sortable_by = ()
+    ordering = ["-pk"]

@@ -13,6 +13,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from devices.models import Device, SimulatedMessage
+from devices.pairing import Pairing, Unlinking
 from devices.transports import missing
 
 # Statuses of messages that will still go somewhere by themselves (BroadcastMessage.OPEN; the
@@ -42,6 +43,17 @@ class Card:
     def transport_missing(self) -> str:
         """Why no broadcaster can open the device, if its transport is not configured any more."""
         return missing(self.device.transport)
+
+    @property
+    def linked(self) -> Pairing | None:
+        """The pairing that gave the device the session which it has."""
+        session = self.device.session
+        return self.device.pairings.filter(session=session).first() if session else None
+
+    @property
+    def logged_out(self) -> Unlinking | None:
+        """What somebody last asked for here, and how far that is."""
+        return self.device.unlinkings.filter(requested_by__isnull=False).first()
 
     @property
     def next_slot(self) -> datetime | None:

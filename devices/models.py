@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 from datetime import datetime, time
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from devices.queryset import DeviceQuerySet
 from devices.transports import PAIRED, transport_choices
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 def validate_timezone(name: str) -> None:
@@ -134,6 +139,8 @@ class Device(models.Model):
     lease_epoch = models.PositiveBigIntegerField(_("lease epoch"), default=0)
 
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    # It has sent messages, which name it: so it stays, unseen and switched off.
+    deleted_at = models.DateTimeField(_("deleted"), null=True, blank=True, editable=False)
 
     objects = DeviceQuerySet.as_manager()
 
@@ -186,10 +193,45 @@ class Device(models.Model):
         simulated = self.transport == self.SIMULATOR
         return settings.SIMULATOR_SPEED if simulated else 1.0
 
+    def log_out(self, by: User) -> bool:
+        """Takes its session away, and has it logged out; False if it has none any more."""
+        with transaction.atomic():
+            changed = (
+                Device.objects.filter(pk=self.pk, session=self.session)
+                .exclude(session="")
+                .update(
+                    session="",
+                    status=self.Status.OFFLINE,
+                    status_reason="",
+                    status_changed_at=Now(),
+                    restricted_until=None,
+                )
+            )
+            if changed:
+                Unlinking.ask(self, by)
+        return bool(changed)
+
+    def remove(self, by: User) -> bool:
+        """Deletes it as far as people see: its messages stay, and name it; False if that was done.
+
+        Its name and number are free for another.
+        """
+        self.log_out(by)
+        for pairing in self.pairings.filter(is_open=True):
+            pairing.cancel()
+        at = timezone.localtime().strftime("%Y-%m-%d %H:%M:%S")
+        name = _("%(name)s (deleted %(at)s)") % {"name": self.name[:60], "at": at}
+        kept = Device.objects.kept().filter(pk=self.pk)
+        return bool(kept.update(name=name, phone=None, enabled=False, deleted_at=Now()))
+
+    @property
+    def needs_pairing(self) -> bool:
+        return self.transport in PAIRED
+
     @property
     def is_paired(self) -> bool:
         """Whether it has a session, where its transport needs one."""
-        return bool(self.session) or self.transport not in PAIRED
+        return bool(self.session) or not self.needs_pairing
 
     def has_same_session(self, before: Device) -> bool:
         """Whether the session that was opened for it as it was before is still the right one."""
@@ -287,3 +329,6 @@ class SimulatedMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.phone}: {self.body[:40]}"
+
+
+from devices.pairing import Pairing, Unlinking  # noqa: E402, F401  (it knows devices)

@@ -31,6 +31,10 @@ class Call(NamedTuple):
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
+    def kept(self) -> Self:
+        """Devices that nobody has deleted. Those stay for the sake of their messages."""
+        return self.filter(deleted_at__isnull=True)
+
     def usable(self) -> Self:
         """Devices that may be given messages: switched on, paired, and not lost to WhatsApp."""
         return self.filter(self._is_usable())

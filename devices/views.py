@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.decorators import permission_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -10,13 +10,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from devices.cards import cards, recent_numbers, simulated_phone
+from devices.forms import DeviceForm, NewDeviceForm
 from devices.models import Device
-from devices.queryset import DeviceQuerySet
 
 
 @permission_required("devices.view_device", raise_exception=True)
 def device_list(request: HttpRequest) -> HttpResponse:
-    devices = Device.objects.all()
+    devices = Device.objects.kept()
     if q := request.GET.get("q", "").strip():
         devices = devices.filter(name__icontains=q)
     page = Paginator(devices, 24).get_page(request.GET.get("page"))
@@ -31,35 +31,72 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, template, {"device": device, "card": cards([device])[0]})
 
 
+@permission_required("devices.add_device", raise_exception=True)
+def new(request: HttpRequest) -> HttpResponse:
+    form = NewDeviceForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        device = form.save()
+        note(request, device, _("Added."), flag=ADDITION)
+        return redirect("devices:detail" if device.is_paired else "devices:pair", device.pk)
+    return render(request, "devices/form.html", {"form": form})
+
+
+@permission_required("devices.change_device", raise_exception=True)
+def edit(request: HttpRequest, pk: int) -> HttpResponse:
+    device = get_object_or_404(Device.objects.kept(), pk=pk)
+    form = DeviceForm(request.POST or None, instance=device)
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        note(request, device, _("Saved. Broadcasters go by it within seconds."))
+        return redirect("devices:detail", pk)
+    name = Device.objects.values_list("name", flat=True).get(pk=pk)  # not the one being written
+    return render(request, "devices/form.html", {"form": form, "device": device, "name": name})
+
+
 @require_POST
 @permission_required("devices.change_device", raise_exception=True)
 def switch(request: HttpRequest, pk: int) -> HttpResponse:
     """Switches the device on or off, as the button says, so that two clicks are not none."""
-    get_object_or_404(Device, pk=pk)
+    device = get_object_or_404(Device.objects.kept(), pk=pk)
     on = request.POST.get("enabled") == "1"
-    device = Device.objects.filter(pk=pk)
-    if device.filter(enabled=not on).update(enabled=on):
+    if Device.objects.kept().filter(pk=pk, enabled=not on).update(enabled=on):
         text = _("Switched on.") if on else _("Switched off: it sends nothing until switched on.")
-        _note(request, device, text)
+        note(request, device, text)
     return redirect("devices:detail", pk)
 
 
 @require_POST
 @permission_required("devices.change_device", raise_exception=True)
 def works_again(request: HttpRequest, pk: int) -> HttpResponse:
-    get_object_or_404(Device, pk=pk)
-    device = Device.objects.filter(pk=pk)
-    if device.work_again():
-        _note(request, device, _("It works again: a broadcaster connects it and sends what waits."))
+    device = get_object_or_404(Device.objects.kept(), pk=pk)
+    if Device.objects.filter(pk=pk).work_again():
+        note(request, device, _("It works again: a broadcaster connects it and sends what waits."))
     return redirect("devices:detail", pk)
 
 
-def _note(request: HttpRequest, device: DeviceQuerySet, text: str) -> None:
+@permission_required("devices.delete_device", raise_exception=True)
+def delete(request: HttpRequest, pk: int) -> HttpResponse:
+    device = get_object_or_404(Device.objects.kept(), pk=pk)
+    if request.method != "POST":
+        return render(
+            request, "devices/delete.html", {"device": device, "card": cards([device])[0]}
+        )
+    number = f"+{device.phone}" if device.phone else _("no number")
+    if device.remove(request.user):  # type: ignore[arg-type]  # the decorator has seen to that
+        text = _("Deleted: %(device)s (%(number)s).") % {"device": device, "number": number}
+        note(request, device, text, flag=DELETION)
+    return redirect("devices:list")
+
+
+def note(
+    request: HttpRequest, device: Device, text: str, *, flag: int = CHANGE, say: bool = True
+) -> None:
     """Says what was done, here and in the history of who did what."""
     LogEntry.objects.log_actions(  # type: ignore[call-overload]
-        request.user.pk, device, CHANGE, change_message=text, single_object=True
+        request.user.pk, [device], flag, change_message=text, single_object=True
     )
-    messages.success(request, text)
+    if say:
+        messages.success(request, text)
 
 
 @permission_required("devices.view_device", raise_exception=True)

@@ -10,6 +10,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from devices.models import Device
 from leads.models import Trigger
 from leads.tags import fold_tag
 from sequences.models import Sequence, SequenceStep
@@ -49,6 +50,11 @@ class SequenceForm(_SequenceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        devices = Device.objects.kept()
+        if self.instance.pk:
+            # A deleted one stays ticked: left out, it would no longer be said that it was chosen.
+            devices = (devices | self.instance.devices.all()).distinct()
+        self.fields["devices"].queryset = devices  # type: ignore[attr-defined]
         if self.instance.pk:
             self.initial["trigger_word"] = self.instance.trigger.name
 

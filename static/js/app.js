@@ -38,3 +38,10 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "n") element.click();
   else element.focus();
 });
+
+// <b data-seconds="60">60</b> counts down to nothing.
+setInterval(() => {
+  for (const element of document.querySelectorAll("[data-seconds]")) {
+    element.dataset.seconds = element.textContent = Math.max(element.dataset.seconds - 1, 0);
+  }
+}, 1000);

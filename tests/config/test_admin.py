@@ -19,6 +19,7 @@ from django_q.models import OrmQ, Schedule, Task
 from broadcasts.models import BroadcastMessage, Worker
 from campaigns.models import Campaign
 from devices.models import Device, SimulatedMessage
+from devices.pairing import Pairing, Unlinking
 from leads.models import Lead, Niche, Trigger
 from sequences.models import Sequence, SequenceContact
 from tests import factories
@@ -54,6 +55,25 @@ class SimulatedMessageFactory(factory.django.DjangoModelFactory):
     body = "Hi"
 
 
+class PairingFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = Pairing
+
+    device = factory.SubFactory(factories.DeviceFactory)
+    method = "qr"
+    created_at = factory.LazyFunction(timezone.now)
+
+
+class UnlinkingFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = Unlinking
+
+    device = factory.SubFactory(factories.DeviceFactory)
+    session = factory.Sequence(lambda n: f"session-{n}")
+    requested_by = factory.LazyFunction(lambda: User.objects.get_or_create(username="somebody")[0])
+    created_at = factory.LazyFunction(timezone.now)
+
+
 # What stands for each model in the lists: one more row, with related rows of its own.
 ROWS: dict[type[Model], Callable[[], Any]] = {
     Lead: lambda: factories.LeadFactory(niches=["VITAC"], device=factories.DeviceFactory()),
@@ -71,9 +91,13 @@ ROWS: dict[type[Model], Callable[[], Any]] = {
         factories.BroadcastMessageFactory(),
     ][0],
     Worker: WorkerFactory,
+    Pairing: PairingFactory,
+    Unlinking: UnlinkingFactory,
     LogEntry: LogEntryFactory,
 }
-LOOK_ONLY = [BroadcastMessage, LogEntry, SequenceContact, SimulatedMessage, Worker]
+LOOK_ONLY = [
+    BroadcastMessage, LogEntry, Pairing, SequenceContact, SimulatedMessage, Unlinking, Worker,
+]  # fmt: skip
 EDITABLE = [Lead, Niche, Trigger, Device, Campaign, Sequence]
 models = pytest.mark.parametrize("model", ROWS, ids=lambda model: model.__name__)
 

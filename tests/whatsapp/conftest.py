@@ -16,7 +16,7 @@ from tests.whatsapp.double import Double, PhoneOf
 HERE = Path(__file__).parent
 PACKAGES = ["neonize", "websockets", "cryptography"]
 
-_numbers = itertools.count(60_110_000_001)
+_numbers = itertools.count(601_110_000_001)
 
 NewPhone = Callable[[], PhoneOf]
 NewClient = Callable[..., Client]

@@ -37,6 +37,9 @@ class Connection:
     async def run(self) -> None:
         try:
             if self.channel.hello.HasField("devicePairingData"):
+                if refusal := self.world.troubles.refusal:
+                    await self.end(Node("failure", dict(refusal)))
+                    return
                 await linking.offer(self)
             elif not await self._log_in():
                 return

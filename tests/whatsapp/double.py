@@ -131,7 +131,8 @@ class Double:
         self.ask("log_out", number=number)
 
     def refuse_logins(self, reason: int, number: str | None = None, **more: int) -> None:
-        """Answers whoever logs in (or this account's clients) with a failure of this reason.
+        """Answers whoever logs in or is to be linked (or this account's clients) with a failure of
+        this reason.
 
         Clients that are connected stay so: cut them. 401 and 403 are logged out, 406 is banned,
         405 too old a client, 503 a server that is not well.
@@ -171,6 +172,10 @@ class Double:
     def online(self, number: str) -> int:
         """Returns how many of this account's clients are connected."""
         return int(self.ask("online", number=number))
+
+    def clients(self, number: str) -> int:
+        """Returns how many clients are linked to this account, connected or not."""
+        return int(self.ask("clients", number=number))
 
     def complaints(self) -> list[str]:
         """Returns what the double itself stumbled over since this was last asked."""

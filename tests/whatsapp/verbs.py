@@ -150,6 +150,9 @@ class Verbs:
     async def online(self, number: str) -> int:
         return len(list(self._world.connections_of(number)))
 
+    async def clients(self, number: str) -> int:
+        return len(self._account(number).clients)
+
     async def complaints(self) -> list[str]:
         complaints = self._world.complaints + [f"asked for {host}" for host in self._proxy.refused]
         self._world.complaints, self._proxy.refused = [], []

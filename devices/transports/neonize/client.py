@@ -7,6 +7,7 @@ and stopping a client, is alone in the library for as long as that takes, and no
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -28,7 +29,7 @@ BETWEEN_SECONDS = 0.005  # lets those through who wait to send
 
 EVENTS = (
     "Connected", "Disconnected", "LoggedOut", "StreamReplaced", "TemporaryBan", "ConnectFailure",
-    "ClientOutdated", "Message", "Receipt",
+    "ClientOutdated", "Message", "Receipt", "PairStatus",
 )  # fmt: skip
 
 
@@ -82,10 +83,27 @@ def _library() -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
     class Quiet(neonize.client.NewClient):  # type: ignore[misc]  # not typed
-        def _NewClient__onLoginStatus(self, *_: object) -> None:
-            """Prints nothing."""
+        tell: Tell | None = None
+
+        def _NewClient__onLoginStatus(self, _: object, status: int) -> None:
+            """Prints nothing: who makes a client is told."""
+            if self.tell:
+                self.tell("Login", {"status": ctypes.string_at(status).decode(errors="replace")})
 
     return Quiet
+
+
+def _our_name() -> Any:
+    """How the account's phone lists us under its linked devices, and that we want no old chats."""
+    from neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2 import DeviceProps
+
+    history = DeviceProps.HistorySyncConfig(fullSyncDaysLimit=1, recentSyncDaysLimit=1)
+    return DeviceProps(
+        os="Siaran",
+        platformType=DeviceProps.PlatformType.DESKTOP,
+        requireFullSync=False,
+        historySyncConfig=history,
+    )
 
 
 class Client:
@@ -115,12 +133,13 @@ class Client:
             fields = MessageToDict(event, preserving_proto_field_name=True)
             self._tell(type(event).__name__, fields)
 
-        client = library(self._name, uuid=self._uuid)
+        client = library(self._name, uuid=self._uuid, props=_our_name())
         # When it is thrown away, it would be stopped once more, and not by the gate.
         client._stop_finalizer.detach()
         for name in EVENTS:
             client.event(getattr(events, f"{name}Ev"))(handle)
-        client.event.qr(lambda *_: self._tell("QR", {}))
+        client.event.qr(lambda _, text: self._tell("QR", {"text": text.decode()}))
+        client.tell = self._tell
         return client
 
     def _run(self, ended: Callable[[str], None]) -> None:
@@ -153,5 +172,25 @@ class Client:
         gate.enter()
         try:
             return str(self._client.send_message(build_jid(phone), message).ID)
+        except Exception as error:
+            raise ClientError(str(error) or type(error).__name__) from error
+
+    def pair_phone(self, phone: str) -> str:
+        """Returns the code to be typed on this phone; for a client that shows QR codes. Raises
+        ClientError."""
+        from neonize.utils.enum import ClientType
+
+        gate.enter()
+        try:
+            # WhatsApp takes the names of browsers only.
+            return str(self._client.PairPhone(phone, True, client_type=ClientType.CHROME))
+        except Exception as error:
+            raise ClientError(str(error) or type(error).__name__) from error
+
+    def log_out(self) -> None:
+        """Unlinks the account; for a client that is connected. Raises ClientError."""
+        gate.enter()
+        try:
+            self._client.logout()
         except Exception as error:
             raise ClientError(str(error) or type(error).__name__) from error

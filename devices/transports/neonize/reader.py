@@ -44,19 +44,21 @@ def answer(path: str, question: str, argument: str | None) -> list[str]:
     values: list[object] = []
     if argument is not None:
         values = [bytes.fromhex(argument) if question == "ids" else argument]
-    with closing(_opened(path, "ro")) as database:
+    with closing(_opened(path)) as database:
         return [str(row[0]) for row in database.execute(QUESTIONS[question], values)]
 
 
 def prune(path: str) -> list[str]:
     """Takes the oldest of the messages' secrets away, of which there is one more for each message;
     returns how many. Only while no client has the file."""
-    with closing(_opened(path, "rw")) as database, database:
+    with closing(_opened(path)) as database, database:
         return [str(database.execute(PRUNE, [KEPT]).rowcount)]
 
 
-def _opened(path: str, mode: str) -> sqlite3.Connection:
-    source = f"file:{quote(path)}?mode={mode}"
+def _opened(path: str) -> sqlite3.Connection:
+    # For writing, also where it is only read: a client that was killed in a transaction leaves a
+    # journal, and whoever comes next has to roll that back before anything can be read.
+    source = f"file:{quote(path)}?mode=rw"
     return sqlite3.connect(source, uri=True, timeout=LOCKED_SECONDS)
 
 

@@ -68,6 +68,19 @@ class Store:
         self.path.parent.chmod(0o700)
         self.path.chmod(0o600)
 
+    def create(self) -> None:
+        """Makes the file, empty: nobody else's to read before anything is in it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.parent.chmod(0o700)
+        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+    def delete(self) -> None:
+        """Deletes the keys, for good. For whoever holds the file."""
+        for path in (self.path, *self.path.parent.glob(f"{self.path.name}-*")):  # SQLite's journal
+            path.unlink(missing_ok=True)
+        self.path.with_suffix(".lock").unlink(missing_ok=True)
+        self.release()
+
     def hold(self) -> bool:
         """Whether no other session uses the file, in whichever process: from then on it is ours.
 

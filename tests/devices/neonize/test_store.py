@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -107,6 +109,28 @@ def test_what_cannot_be_read_is_told_and_not_taken_for_empty(store: Store) -> No
     assert not store.path.exists(), "asking made the file"
 
 
+# Writes more than its cache holds, and is gone in the middle of it.
+KILLED = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN")
+for number in range(500):
+    row = ("me", "you", "me", str(number), bytes.fromhex(sys.argv[2]))
+    database.execute("INSERT INTO whatsmeow_message_secrets VALUES (?, ?, ?, ?, ?)", row)
+os._exit(1)
+"""
+
+
+def test_what_a_client_was_killed_in_the_middle_of_has_not_been_written(store: Store) -> None:
+    token = token_of("message-1").hex()
+    subprocess.run([sys.executable, "-c", KILLED, str(store.path), token], check=False)
+    assert Path(f"{store.path}-journal").stat().st_size
+
+    assert store.ids_of("message-1") == []
+    assert store.phone_of("123") == "60123456789"
+
+
 def test_who_reads_may_die(store: Store) -> None:
     assert store.phone_of("123") == "60123456789"
     assert reader._process
@@ -126,6 +150,25 @@ def test_the_files_are_for_nobody_else(store: Store) -> None:
     assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in store.path.parent.iterdir()} == {0o600}
     store.release()
+
+
+def test_a_new_file_is_for_nobody_else_from_the_start_and_goes_with_all_that_is_beside_it(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    settings.SESSION_DIR = tmp_path / "made" / "sessions"
+    new, other = Store("8-new", 8), Store("8-new2", 8)
+    new.create()
+    other.create()
+    assert stat.S_IMODE(new.path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(new.path.stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        new.create()
+
+    assert new.hold()
+    Path(f"{new.path}-journal").touch()
+    new.delete()
+
+    assert list(new.path.parent.iterdir()) == [other.path]
 
 
 def test_a_host_without_the_file_says_what_to_do(store: Store) -> None:
