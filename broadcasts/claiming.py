@@ -133,6 +133,7 @@ NEEDED = (
     "lead_id",
     "recipient_phone",
     "body",
+    "attachment_id",
     "priority",
     "min_delay_seconds",
     "max_delay_seconds",

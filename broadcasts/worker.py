@@ -30,8 +30,9 @@ from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.senders import Senders
+from broadcasts.shelf import FileGone, Shelf
 from devices.models import Device
-from devices.transports.base import Event, NotSent, Outcome, OutgoingMessage, Unknown
+from devices.transports.base import Answer, Event, NotSent, Outcome, Refused, Unknown
 from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Broadcaster:
         self._served = 0
         self._looked_for_work_at = -math.inf
         self._senders = Senders(capacity)
+        self._shelf = Shelf()
         self._drained_since = math.inf
         self._was_interrupted = False
 
@@ -167,6 +169,7 @@ class Broadcaster:
         )
         self._rest(due, served={message.device_id or 0 for message in claimed})
         if sendable := self._leave_out(claimed):
+            self._shelf.know(sendable)
             self._hand_over(sendable)
 
     def _hand_over(self, messages: list[BroadcastMessage]) -> None:
@@ -250,10 +253,12 @@ class Broadcaster:
         if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
             self._put(Sent(message, NotSent()))
             return
-        outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
         late_seconds = clock() - began_at
+        answer: Answer
         try:
-            answer = lease.session.send(outgoing)
+            answer = lease.session.send(self._shelf.pack(message))
+        except FileGone as error:
+            answer = Refused("file_gone", str(error))
         except Exception as error:  # whatever it was, it has not said that nothing left
             logger.exception("Message %s: the transport failed", message.pk)
             answer = Unknown("transport_error", str(error))

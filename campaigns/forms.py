@@ -14,6 +14,8 @@ from django.forms.utils import from_current_timezone
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from attachments.forms import AttachmentField, check_caption
+from broadcasts.rendering import BodyField
 from campaigns.audience import Audience
 from campaigns.models import Campaign
 from campaigns.preview import Preview, preview
@@ -46,11 +48,12 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
         initial="now",
     )
     starts_at = WallClockField(label=_("Date and time"), required=False)
+    attachment = AttachmentField()
 
     class Meta:
         model = Campaign
         fields = [
-            "title", "niches", "target_status", "devices", "message", "timezone",
+            "title", "niches", "target_status", "devices", "message", "attachment", "timezone",
             "min_delay_seconds", "max_delay_seconds",
         ]  # fmt: skip
         labels = {
@@ -63,6 +66,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
             "min_delay_seconds": _("Longer pauses than the devices' own, never shorter."),
             "max_delay_seconds": _("0: as the devices are set."),
         }
+        field_classes = {"message": BodyField}
         widgets = {
             "niches": forms.CheckboxSelectMultiple,
             "devices": forms.CheckboxSelectMultiple,
@@ -89,6 +93,10 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("when") == "later" and "starts_at" in cleaned:
             cleaned["scheduled_at"] = self._moment(cleaned["starts_at"], cleaned.get("timezone"))
+        try:
+            check_caption(cleaned.get("message", ""), cleaned.get("attachment"))
+        except ValidationError as error:
+            self.add_error("message", error)
         return cleaned
 
     def _moment(self, wall_clock: datetime | None, zone: str | None) -> datetime | None:
@@ -145,6 +153,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
         return preview(
             audience,
             values.get("message", ""),
+            attachment=values.get("attachment"),
             starts_at=values.get("scheduled_at"),
             min_delay_seconds=values.get("min_delay_seconds") or 0,
             max_delay_seconds=values.get("max_delay_seconds") or 0,

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from attachments.models import Attachment
 from broadcasts.rendering import render
 from campaigns.audience import Audience, AudienceSummary
 from campaigns.forecast import DeviceShare, Forecast, forecast
@@ -40,6 +41,7 @@ class Preview:
     lead: Lead | None
     offset: int
     text: str
+    attachment: Attachment | None
     forecast: Forecast
     starts_at: datetime
     zone: ZoneInfo
@@ -62,6 +64,7 @@ def preview(
     audience: Audience,
     message: str,
     *,
+    attachment: Attachment | None = None,
     starts_at: datetime | None = None,
     min_delay_seconds: int = 0,
     max_delay_seconds: int = 0,
@@ -86,6 +89,7 @@ def preview(
         lead=lead,
         offset=offset,
         text=render(message, lead) if lead else message,
+        attachment=attachment,
         forecast=forecast(audience, starts_at, min_delay_seconds, max_delay_seconds),
         starts_at=starts_at,
         zone=zone,
@@ -97,6 +101,7 @@ def preview_of(campaign: Campaign, offset: int = 0) -> Preview:
     of_draft = preview(
         Audience.of(campaign) if campaign.pk else Audience(),
         campaign.message,
+        attachment=campaign.attachment,
         starts_at=campaign.scheduled_at,
         min_delay_seconds=campaign.min_delay_seconds,
         max_delay_seconds=campaign.max_delay_seconds,

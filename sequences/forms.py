@@ -10,6 +10,8 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from attachments.forms import AttachmentField, check_caption
+from broadcasts.rendering import BodyField
 from leads.models import Trigger
 from leads.tags import fold_tag
 from sequences.models import Sequence, SequenceStep
@@ -83,9 +85,12 @@ class StepForm(_StepForm):
         label=gettext_lazy("Unit"), coerce=int, choices=UNITS[:3], initial=86_400
     )
 
+    attachment = AttachmentField()
+
     class Meta:
         model = SequenceStep
-        fields = ("position", "message")
+        fields = ("position", "message", "attachment")
+        field_classes = {"message": BodyField}
         widgets = {
             "position": forms.NumberInput(attrs={"min": 1, "max": _ASIDE - 1}),
             "message": forms.Textarea(attrs={"rows": 4}),
@@ -103,7 +108,9 @@ class StepForm(_StepForm):
 
     def has_changed(self) -> bool:
         """An empty row of the form is no step, whatever its position and delay say."""
-        return super().has_changed() if self.instance.pk else "message" in self.changed_data
+        if self.instance.pk:
+            return super().has_changed()
+        return not {"message", "attachment"}.isdisjoint(self.changed_data)
 
     def validate_constraints(self) -> None:
         """Left to the formset: two steps that change places are each in the other's way here."""
@@ -121,6 +128,10 @@ class StepForm(_StepForm):
             self.instance.delay_seconds = data["delay"] * data["unit"]
             if self.instance.delay_seconds > _LONGEST_SECONDS:
                 self.add_error("delay", _("A step waits for a year at most."))
+        try:
+            check_caption(data.get("message", ""), data.get("attachment"))
+        except ValidationError as error:
+            self.add_error("message", error)
         return data
 
 

@@ -105,6 +105,10 @@ class SequenceStep(models.Model):
         help_text=_("Seconds after the step before it; the first, after enrolment."),
     )  # fmt: skip
     message = models.TextField(_("message"), max_length=4096, validators=[validate_body])
+    attachment = models.ForeignKey(
+        "attachments.Attachment", on_delete=models.PROTECT, null=True, blank=True,
+        related_name="steps", verbose_name=_("picture, video or document"),
+    )  # fmt: skip
 
     class Meta:
         db_table = "sequence_steps"

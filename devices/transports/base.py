@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """A file that a message carries; its text is the caption.
+
+    `id` is Siaran's number of the file, which none other ever gets.
+    `read` returns what is in it, from memory or the database, and may raise. `sha256` is its hash:
+    by that a session knows a file again that it has uploaded before.
+    """
+
+    id: int
+    kind: Literal["image", "video", "document"]
+    content_type: str
+    name: str
+    size: int
+    sha256: str
+    read: Callable[[], bytes]
+    width: int = 0  # of an image, where it is known
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OutgoingMessage:
     """What a session is asked to send. `key` is the same in every attempt that Siaran makes by
     itself; what a person sends on its way again has a new one."""
@@ -24,6 +44,7 @@ class OutgoingMessage:
     key: str
     phone: str
     body: str
+    media: Media | None = None
 
 
 # What became of a send. Exactly one of these comes back; a session never raises on purpose.

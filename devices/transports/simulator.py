@@ -122,6 +122,9 @@ class SimulatorSession:
             provider_message_id=f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}",
             body=message.body,
         )
+        if message.media:
+            file = message.media
+            received.media = f"{file.id} {file.kind} {file.sha256} {file.name}"
         arrival = recorder.write(Arrival(self.device_id, self.token, received))
         arrived = partial(self._arrived, arrival, received, way_seconds, answer)
         arrival.add_done_callback(lambda _: _later(0, arrived, answer))
