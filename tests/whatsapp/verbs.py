@@ -125,6 +125,9 @@ class Verbs:
     async def refuse_media(self, status: int) -> None:
         self._world.media.status = status
 
+    async def withhold_media(self) -> None:
+        self._world.media.is_open.clear()
+
     async def go_away(self) -> None:
         self._proxy.is_open = False
         for connection in list(self._world.online.values()):
@@ -137,6 +140,7 @@ class Verbs:
         await self.release_acks()
         self._world.troubles = Troubles()
         self._world.media.status = 200
+        self._world.media.is_open.set()
         self._proxy.is_open = True
 
     # What it has seen
@@ -149,6 +153,9 @@ class Verbs:
 
     async def online(self, number: str) -> int:
         return len(list(self._world.connections_of(number)))
+
+    async def uploads(self) -> int:
+        return len(self._world.media.files)
 
     async def complaints(self) -> list[str]:
         complaints = self._world.complaints + [f"asked for {host}" for host in self._proxy.refused]

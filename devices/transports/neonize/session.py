@@ -31,6 +31,7 @@ from devices.transports.neonize.client import Client, ClientError
 from devices.transports.neonize.events import THEN, Then, end_of, events_of
 from devices.transports.neonize.reach import reach
 from devices.transports.neonize.store import Store, StoreError, token_of
+from devices.transports.neonize.uploads import Uploads
 from devices.transports.timers import Timers
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class NeonizeSession:
         self._pause_seconds = SHORTEST_PAUSE_SECONDS
         self._sending: set[str] = set()
         self._late: dict[str, Accepted] = {}  # answers that came after we had given up
+        self._uploads = Uploads(store.device_id)
         self._unsent: dict[str, set[str]] = {}  # by key: ids under which nothing left
         _submit(starter, self._begin)
 
@@ -69,10 +71,18 @@ class NeonizeSession:
             client = self._client
             if self._closed.is_set() or not self._connected or not client:
                 return NotSent()
+        file = None
+        if message.media:  # before it counts as being sent: until then nothing of it can leave
+            file, refusal = self._uploads.of(message.media, client.upload)
+            if refusal:
+                return refusal
+        with self._changing:
+            if self._closed.is_set() or not self._connected or client is not self._client:
+                return NotSent()
             self._sending.add(message.key)
         answer: Future[Outcome] = Future()
         # Of its own: nothing can make the library give up earlier.
-        work = partial(self._send, client, message, answer)
+        work = partial(self._send, client, message, file, answer)
         threading.Thread(target=work, daemon=True, name="neonize-send").start()
         try:
             return answer.result(SEND_SECONDS)
@@ -84,10 +94,12 @@ class NeonizeSession:
             ids = self._ids(message.key) or [""]
             return Unknown("timed_out", reason, ids[-1])
 
-    def _send(self, client: Client, message: OutgoingMessage, answer: Future[Outcome]) -> None:
+    def _send(
+        self, client: Client, message: OutgoingMessage, file: Any, answer: Future[Outcome]
+    ) -> None:
         key = message.key
         try:
-            sent = client.send(message.phone, message.body, token_of(key))
+            sent = client.send(message, file, token_of(key))
             outcome: Outcome = Accepted(sent)
         except ClientError as error:
             outcome = outcome_of(str(error), timezone.now(), partial(self._ids, key))
