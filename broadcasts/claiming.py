@@ -187,7 +187,11 @@ def claim(
     claimed = list(
         model.objects.filter(pk__in=heads, processing_worker_id=token)
         .only(*NEEDED)
-        .annotate(lead_device=F("lead__device_id"), refusal=skip_reason("lead__"))
+        .annotate(
+            lead_device=F("lead__device_id"),
+            lead_whatsapp=F("lead__whatsapp_phone"),
+            refusal=skip_reason("lead__"),
+        )
         .order_by("pk")
     )
     if claimed:

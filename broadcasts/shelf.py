@@ -58,7 +58,9 @@ class Shelf:
         media = self._media.get(message.attachment_id or 0)
         if message.attachment_id and not media:
             raise FileGone(_("The file of this message is gone."))
-        return OutgoingMessage(message.key, message.recipient_phone, message.body, media)
+        # By which WhatsApp knows the number, where that is another; annotated by claim.
+        phone = getattr(message, "lead_whatsapp", None) or message.recipient_phone
+        return OutgoingMessage(message.key, phone, message.body, media)
 
     def _read(self, pk: int) -> bytes:
         with self._reading:

@@ -6,11 +6,11 @@ sessions. See docs/transports.md for how to write one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from devices.models import Device
@@ -173,6 +173,19 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Disconnects. Nothing is reported afterwards."""
+        ...
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """What a session has besides, if its transport can tell who is on WhatsApp."""
+
+    def check(self, phones: Sequence[str]) -> Mapping[str, str]:
+        """Returns by which number WhatsApp knows each of these, '' for those that are not on it;
+        nothing of those that it says nothing about.
+
+        Called from a thread of its own, also while a message is being sent; may wait, and raise.
+        """
         ...
 
 

@@ -77,6 +77,9 @@ class Host:
         """Returns how often the content of a file was asked for."""
         return self._reads
 
+    def check(self, name: str, phones: list[str]) -> Any:
+        return self._sessions[name].check(phones)  # type: ignore[attr-defined]
+
     def recall(self, name: str, key: str) -> Any:
         return self._sessions[name].recall(key)
 

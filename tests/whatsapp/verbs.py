@@ -43,6 +43,9 @@ class Verbs:
         for number in numbers:
             self._world.directory.register(number)
 
+    async def add_alias(self, number: str, alias: str) -> None:
+        self._world.directory.add_alias(number, alias)
+
     async def scan(self, number: str, text: str) -> None:
         code = QrCode.read(text)
         connection = self._world.by_ref.get(code.ref)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -26,6 +26,7 @@ ENTER_SECONDS = 0.01  # until a call that was let in has read the map
 START_SECONDS = 0.1  # until a new client is in the map; 0.05 was enough 8 times out of 8
 STOP_SECONDS = 1.0
 STDOUT = 1
+USER_SERVER = "s.whatsapp.net"  # of names that are numbers
 BETWEEN_SECONDS = 0.005  # lets those through who wait to send
 
 EVENTS = (
@@ -152,6 +153,21 @@ class Client:
             return self._client.upload(content, MediaType[f"Media{kind.capitalize()}"])
         except Exception as error:
             raise ClientError(str(error) or type(error).__name__) from error
+
+    def check(self, phones: Sequence[str]) -> dict[str, str]:
+        """Returns the number by which WhatsApp knows each of these, '' for those that it does not
+        know; raises ClientError."""
+        gate.enter()
+        try:
+            answers = self._client.is_on_whatsapp(*(f"+{phone}" for phone in phones))
+        except Exception as error:
+            raise ClientError(str(error) or type(error).__name__) from error
+        found = {}
+        for answer in answers:
+            phone = answer.Query.lstrip("+")  # empty where WhatsApp had no answer for it
+            by_number = answer.JID.Server == USER_SERVER
+            found[phone] = (answer.JID.User if by_number else phone) if answer.IsIn else ""
+        return found
 
     def send(self, message: OutgoingMessage, file: Any, token: bytes) -> str:
         """Returns the id that the message got; raises ClientError. `file` is what its media was

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -124,6 +124,15 @@ class NeonizeSession:
     def _note_late(self, key: str, answer: Future[Outcome]) -> None:
         if not answer.exception() and isinstance(outcome := answer.result(), Accepted):
             self._late[key] = outcome
+
+    def check(self, phones: Sequence[str]) -> dict[str, str]:
+        client = self._client
+        if not client or not self._connected:
+            return {}
+        try:
+            return client.check(phones)
+        except ClientError as error:
+            raise ClientError(masked(str(error))) from None
 
     def recall(self, key: str) -> Memory:
         if late := self._late.get(key):
