@@ -20,8 +20,10 @@ ACCEPT = (
     "image/jpeg,image/png,video/mp4,video/3gpp,application/pdf,.doc,.docx,.xls,.xlsx,.ppt,.pptx,"
     ".odt,.ods,.odp,.zip,.txt,.csv,.vcf"
 )
-# With a file the text is its caption, and WhatsApp takes no longer one.
-CAPTION_CHARACTERS = 1024
+HINT = gettext_lazy(
+    "Optional; the text is its caption. JPEG or PNG up to 5 MB, MP4 up to 16 MB, PDF, Office and "
+    "other documents up to 16 MB."
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class AttachmentField(forms.Field):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("label", gettext_lazy("Picture, video or document"))
         kwargs.setdefault("required", False)
+        kwargs.setdefault("help_text", HINT)
         super().__init__(**kwargs)
 
     def clean(self, value: Chosen) -> Attachment | None:
@@ -123,13 +126,3 @@ class UploadForm(forms.Form):
         super().__init__(*args)
         self.fields[name] = AttachmentField()
         self.field = self[name]
-
-
-def check_caption(message: str, attachment: Attachment | None) -> None:
-    """Raises ValidationError if the text is too long to be the caption of a file."""
-    if attachment and len(message) > CAPTION_CHARACTERS:
-        raise ValidationError(
-            _("With a file the text is its caption, of %(most)s characters at most; it has "
-              "%(length)s."),
-            params={"most": f"{CAPTION_CHARACTERS:,}", "length": f"{len(message):,}"},
-        )  # fmt: skip

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import PurePath
 from typing import BinaryIO
 
+from django.core.exceptions import ValidationError
 from django.core.files.base import File
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
@@ -15,6 +16,8 @@ from attachments.kinds import Recognised, recognise
 
 # Each is one row and one packet: servers refuse larger ones than a megabyte, at their smallest.
 PIECE_BYTES = 256 * 1024
+# With a file the text is its caption, and WhatsApp takes no longer one.
+CAPTION_CHARACTERS = 1024
 # Whatever a file claims.
 LONGEST_SIDE = 65_535
 # A form may be open for so long with a file that no campaign or step has yet.
@@ -105,6 +108,17 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def check_caption(self, text: str, *, field: str) -> None:
+        """Raises ValidationError, about this field, if the text is too long to be its caption."""
+        if len(text) <= CAPTION_CHARACTERS:
+            return
+        problem = ValidationError(
+            _("With a file the text is its caption, of %(most)s characters at most; it has "
+              "%(length)s."),
+            params={"most": f"{CAPTION_CHARACTERS:,}", "length": f"{len(text):,}"},
+        )  # fmt: skip
+        raise ValidationError({field: problem})
 
     def stream(self) -> Iterator[bytes]:
         """Yields what is in it, piece by piece."""

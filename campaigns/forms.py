@@ -14,7 +14,7 @@ from django.forms.utils import from_current_timezone
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from attachments.forms import AttachmentField, check_caption
+from attachments.forms import AttachmentField
 from broadcasts.rendering import BodyField
 from campaigns.audience import Audience
 from campaigns.models import Campaign
@@ -93,10 +93,6 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("when") == "later" and "starts_at" in cleaned:
             cleaned["scheduled_at"] = self._moment(cleaned["starts_at"], cleaned.get("timezone"))
-        try:
-            check_caption(cleaned.get("message", ""), cleaned.get("attachment"))
-        except ValidationError as error:
-            self.add_error("message", error)
         return cleaned
 
     def _moment(self, wall_clock: datetime | None, zone: str | None) -> datetime | None:

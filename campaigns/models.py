@@ -116,6 +116,8 @@ class Campaign(models.Model):
             raise ValidationError(
                 {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
             )
+        if self.attachment:
+            self.attachment.check_caption(self.message, field="message")
 
     @property
     def zone(self) -> ZoneInfo:

@@ -10,7 +10,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from attachments.forms import AttachmentField, check_caption
+from attachments.forms import AttachmentField
 from broadcasts.rendering import BodyField
 from leads.models import Trigger
 from leads.tags import fold_tag
@@ -128,10 +128,6 @@ class StepForm(_StepForm):
             self.instance.delay_seconds = data["delay"] * data["unit"]
             if self.instance.delay_seconds > _LONGEST_SECONDS:
                 self.add_error("delay", _("A step waits for a year at most."))
-        try:
-            check_caption(data.get("message", ""), data.get("attachment"))
-        except ValidationError as error:
-            self.add_error("message", error)
         return data
 
 

@@ -126,6 +126,10 @@ class SequenceStep(models.Model):
     def __str__(self) -> str:
         return f"{self.sequence} · {self.position}"
 
+    def clean(self) -> None:
+        if self.attachment:
+            self.attachment.check_caption(self.message, field="message")
+
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Deletes the step; who waits for it waits for the one after it instead."""
         after = SequenceStep.objects.filter(
