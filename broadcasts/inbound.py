@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import takewhile
 
 from django.db import IntegrityError
@@ -28,6 +29,7 @@ from devices.transports.base import (
     Inbound,
     Outdated,
     Receipt,
+    Replaced,
 )
 from leads.models import Lead
 
@@ -37,6 +39,10 @@ logger = logging.getLogger(__name__)
 RECEIPT_SECONDS = 60.0
 RECORD_EVERY_SECONDS = 0.5
 LOOK_AGAIN_SECONDS = 3.0  # for those that match nothing: also what others write to this account
+# A device whose session was opened elsewhere is left alone for so long. Where our own older process
+# woke up late and did so, it has ended by then; where somebody else goes on using the account, the
+# two take it from each other twice an hour, until a person ends that.
+REPLACED = timedelta(minutes=30)
 
 # Said alone, as the whole message, in the languages of our leads. A sentence that merely contains
 # one of these words ("when does the offer stop?") opts nobody out.
@@ -94,7 +100,8 @@ class Reports:
         """The lease under which this was said, unless it ended: the device may have been another's
         since, and have a session that knows nothing of it."""
         lease = self._leases.held.get(said.device_id)
-        return lease if lease and lease.epoch == said.epoch else None
+        is_its = lease and lease.epoch == said.epoch and not lease.is_given_up
+        return lease if is_its else None
 
     def _connect(self, leases: list[Lease]) -> None:
         for lease in leases:
@@ -119,14 +126,18 @@ class Reports:
             case Disconnected(reason):
                 lease.connected = False
                 self._leases.change_status(epochs, Device.Status.OFFLINE, reason=reason)
+            case Blocked("first_contacts", _, until):
+                self._leases.block_first_contacts(lease, until)
             case Blocked(state, reason, until):
                 lease.connected = lease.connected and state == "restricted"
                 status = Device.Status(state)
                 self._leases.change_status(epochs, status, reason=reason, until=until)
+            case Replaced(reason):
+                until = self._leases.now() + REPLACED
+                self._leases.give_up(lease, reason, until=until)
             case Outdated(reason):
-                lease.connected = False
-                self._leases.change_status(epochs, Device.Status.OFFLINE, reason=reason)
                 logger.error("Device %s: the transport is outdated: %s", device, reason)
+                self._leases.give_up(lease, reason, library=True)
 
 
 @survive_conflicts

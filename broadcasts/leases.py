@@ -17,9 +17,11 @@ from broadcasts.checking import Checks
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent, settle_unknown, unknown_of
 from broadcasts.retrying import survive_conflicts
+from broadcasts.sharing import Kind, Reach
 from devices.models import Device
+from devices.queryset import FIRST_CONTACTS_BLOCKED
 from devices.transports import transport
-from devices.transports.base import Event, Session
+from devices.transports.base import DeviceBlocked, Event, Session
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ ASK_AGAIN_SECONDS = 60.0
 ASKED_AT_ONCE = 500
 LATE_SECONDS = 0.04  # from hand-over to send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
+OUTDATED_SECONDS = 3600.0  # a transport whose library WhatsApp no longer talks to
 
 
 def clock() -> float:
@@ -48,6 +51,7 @@ class Lease:
     pace: pacing.Pace
     slot: pacing.Slot
     connected: bool = False
+    is_given_up: bool = False
     in_flight: BroadcastMessage | None = None
     look_again_at: float = 0.0  # by clock(): there was nothing to send, ask again then
     idle_seconds: float = 0.5  # and so long after the next time
@@ -72,6 +76,7 @@ class Leases:
         self.shortest_gap_seconds = 0.0  # of the devices held
         self._clock_offset = 0.0
         self._avoid_until: dict[int, float] = {}
+        self._outdated_until: dict[str, float] = {}  # by transport
 
     @property
     def epochs(self) -> dict[int, int]:
@@ -131,10 +136,41 @@ class Leases:
         if epochs:
             ours = Device.objects.held_by(epochs, self.worker_id)
             survive_conflicts(ours.put_off)({pk: next_at[pk] for pk in epochs})
-        for lease, _ in ended:
+        for lease, sent in ended:
             lease.slot = replace(lease.slot, next_send_at=next_at.get(lease.device.pk))
             lease.in_flight = None
+            if isinstance(sent.outcome, DeviceBlocked) and sent.outcome.state == "first_contacts":
+                self._write_to_nobody_new(lease, sent.outcome.until)
         return [lease for lease, _ in ended]
+
+    def block_first_contacts(self, lease: Lease, until: datetime | None) -> None:
+        """Records that WhatsApp lets this device write only to people it has talked with."""
+        ours = Device.objects.held_by({lease.device.pk: lease.epoch}, self.worker_id)
+        survive_conflicts(ours.block_first_contacts)(until)
+        self._write_to_nobody_new(lease, until)
+
+    def _write_to_nobody_new(self, lease: Lease, until: datetime | None) -> None:
+        """From now on, and not only from when the device is read again."""
+        until = until or self.now() + FIRST_CONTACTS_BLOCKED
+        # Of the device too, so that whoever lifts it at once has changed something.
+        lease.device.first_contacts_blocked_until = until
+        lease.pace = replace(lease.pace, first_contacts_blocked_until=until)
+
+    def give_up(
+        self, lease: Lease, reason: str, *, until: datetime | None = None, library: bool = False
+    ) -> None:
+        """Ends a session that is of no use any more, once what is on the wire has its answer.
+
+        The device is left alone until then, by everybody; where it is the fault of the transport's
+        library, this process opens none of that transport's for a while.
+        """
+        lease.connected, lease.is_given_up = False, True
+        epochs = {lease.device.pk: lease.epoch}
+        self.change_status(epochs, Device.Status.OFFLINE, reason=reason, until=until)
+        if library:
+            self._outdated_until[lease.device.transport] = time.monotonic() + OUTDATED_SECONDS
+        if lease.in_flight is None:
+            self.give_back([lease.device.pk])
 
     def keep(self) -> list[Lease]:
         """Renews what is held, gives up what is another's share, takes what is free.
@@ -192,13 +228,11 @@ class Leases:
             lease = self.held.get(pk)
             if lease is None:
                 continue  # lost while another was given back
-            if device.transport == lease.device.transport and (
-                pace := pacing.Pace.if_known(device)
-            ):
+            if device.has_same_session(lease.device) and (pace := pacing.Pace.if_known(device)):
                 lease.device, lease.pace = device, pace
                 continue
-            # The session is the other transport's, and so is its pace. It sends nothing more, and
-            # ends once what is on the wire has its answer; whoever opens it next finds out.
+            # The session is the other transport's, or an earlier pairing's. It sends nothing more,
+            # and ends once what is on the wire has its answer; whoever opens it next finds out.
             lease.connected = False
             if lease.in_flight is None:
                 self.give_back([pk])
@@ -238,37 +272,54 @@ class Leases:
             pk__in=usable.values("pk")
         )
         gone = set(unusable.values_list("pk", flat=True))
+        gone |= {pk for pk, lease in self.held.items() if lease.is_given_up}
         self.give_back([pk for pk in idle if pk in gone])
-        # By capacity: shared alike, what a small one cannot hold would be left to nobody.
-        part = self.capacity / max(Worker.objects.alive().capacity(), self.capacity)
-        share = min(math.ceil(usable.count() * part), self.capacity)
-        surplus = max(len(self.held) - share, 0)
-        self.give_back([pk for pk in idle if pk in self.held][:surplus])
-        free = self._free_devices()
+        try:
+            reach = Reach.now()
+        except OSError as error:  # what is held stays
+            logger.error("Worker %s cannot look for sessions: %s", self.worker_id, error)
+            return
+        moved = [pk for pk in idle if (lease := self.held.get(pk)) and not reach.has(lease.device)]
+        self.give_back(moved)
+        shares = reach.shares(self.capacity)
+        for kind, share in shares.items():
+            held = self._held_of(kind, reach)
+            self.give_back([pk for pk in idle if pk in held][: max(len(held) - share, 0)])
+        free = self._free_devices(reach)
         if not free:
             return
         busy = BroadcastMessage.objects.devices_with_work([*free, *self.held])
-        room = share - len(self.held)
-        if room <= 0:
-            # More devices than broadcasters may hold: who has nothing to send makes way.
-            waiting = [pk for pk in free if pk in busy]
-            bored = [pk for pk in idle if pk in self.held and pk not in busy]
-            self.give_back(bored[: len(waiting)])
-            free, room = waiting, min(len(bored), len(waiting))
-        self._take(sorted(free, key=lambda pk: pk not in busy)[:room])
+        for kind, share in shares.items():
+            waiting = [pk for pk, of_kind in free.items() if of_kind == kind]
+            held = self._held_of(kind, reach)
+            room = share - len(held)
+            if room <= 0:
+                # More devices than broadcasters may hold: who has nothing to send makes way.
+                waiting = [pk for pk in waiting if pk in busy]
+                bored = [pk for pk in idle if pk in held and pk not in busy]
+                self.give_back(bored[: len(waiting)])
+                room = min(len(bored), len(waiting))
+            self._take(sorted(waiting, key=lambda pk: pk not in busy)[:room])
 
-    def _free_devices(self) -> list[int]:
-        """Devices without a holder, in random order: broadcasters that start together do not race
-        for the same ones. Never one that is held here, even if its lease looks run out (the
-        database's clock may have been set): it would get a second session beside the first."""
+    def _held_of(self, kind: Kind, reach: Reach) -> set[int]:
+        return {pk for pk, lease in self.held.items() if reach.kind(lease.device) == kind}
+
+    def _free_devices(self, reach: Reach) -> dict[int, Kind]:
+        """Devices without a holder that can be opened here, in random order: broadcasters that
+        start together do not race for the same ones. Never one that is held here, even if its lease
+        looks run out (the database's clock may have been set): it would get a second session beside
+        the first."""
         now = time.monotonic()
         free = [
-            pk
-            for pk in Device.objects.usable().free().values_list("pk", flat=True)
-            if pk not in self.held and self._avoid_until.get(pk, 0) <= now
+            (device.pk, reach.kind(device))
+            for device in Device.objects.usable().free().only(*Reach.NEEDS)
+            if device.pk not in self.held
+            and self._avoid_until.get(device.pk, 0) <= now
+            and self._outdated_until.get(device.transport, 0) <= now
+            and reach.has(device)
         ]
         random.shuffle(free)
-        return free
+        return dict(free)
 
     def _take(self, ids: list[int]) -> None:
         taken = survive_conflicts(Device.objects.take_leases)(ids, self.worker_id) if ids else {}

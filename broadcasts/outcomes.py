@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, Exists, OuterRef, Q, When
+from django.db.models import Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Now
 
 from broadcasts import acquaintance, claiming
@@ -151,6 +151,8 @@ def settle_unknown(
     long, it may still leave, so that "not sent" would not be the last word.
     """
     unknown = BroadcastMessage.objects.filter(pk__in=keys, status="unknown")
+    # What was handed over before this session was paired is not in its memory, sent or not.
+    unknown = unknown.annotate(is_older=Q(lease_epoch__lte=F("device__session_epoch")))
     sending = {message.pk for message in in_flight}
     settled = 0
     for message in unknown.order_by("pk"):
@@ -176,7 +178,7 @@ def settle_unknown(
                 # What was interrupted learns only here under which id a receipt may name it.
                 if name[:64] != message.provider_message_id:
                     _update(row, provider_message_id=name[:64])
-            case NotSent() if message.error_code == "interrupted":
+            case NotSent() if message.error_code == "interrupted" and not message.is_older:  # type: ignore[attr-defined]
                 # Nobody holds the session any more that was to send it. What a live session is
                 # unsure of may still be on its way, whatever the record says.
                 settled += _update(row, **NEVER_LEFT, error_code="", error_message="")
@@ -268,11 +270,31 @@ def _record_blocked(results: Sequence[Sent]) -> int:
     # Of a device that changed hands since then its new session speaks.
     ours = _mine(results).filter(device=OuterRef("pk"), lease_epoch=OuterRef("lease_epoch"))
     devices = sorted({r.message.device_id for r in results if r.message.device_id})
-    change_status = Device.objects.filter(Exists(ours), pk__in=devices).change_status
-    survive_conflicts(change_status)(
+    blocked = Device.objects.filter(Exists(ours), pk__in=devices)
+    if outcome.state == "first_contacts":
+        survive_conflicts(blocked.block_first_contacts)(outcome.until)
+        return _wait_as_first_contacts(results)
+    survive_conflicts(blocked.change_status)(
         Device.Status(outcome.state), reason=outcome.message, until=outcome.until
     )
     return _update(_mine(results), **NEVER_LEFT)
+
+
+def _wait_as_first_contacts(results: Sequence[Sent]) -> int:
+    """Whomever WhatsApp takes for strangers to their devices wait in the lanes of those, until
+    these may write to such again. What tries a very device has found out."""
+    outcome = results[0].outcome
+    assert isinstance(outcome, DeviceBlocked)
+    by_lane: dict[BroadcastMessage.Priority, list[Sent]] = defaultdict(list)
+    for result in results:
+        by_lane[BroadcastMessage.Priority(result.message.priority)].append(result)
+    recorded = 0
+    for lane, messages in by_lane.items():
+        values = NEVER_LEFT | {"priority": acquaintance.FIRST_CONTACT.get(lane, lane)}
+        if lane == BroadcastMessage.Priority.TEST:
+            values = {"status": "failed", "finished_at": Now()} | _error(outcome)
+        recorded += _update(_mine(messages), **values)
+    return recorded
 
 
 def _mine(results: Sequence[Sent]) -> QuerySet[BroadcastMessage]:
@@ -301,7 +323,7 @@ def _sent_values() -> dict[str, Any]:
     }
 
 
-def _error(outcome: Refused | Unknown) -> dict[str, Any]:
+def _error(outcome: Refused | DeviceBlocked | Unknown) -> dict[str, Any]:
     return {"error_code": outcome.code[:40], "error_message": outcome.message[:255]}
 
 

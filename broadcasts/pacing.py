@@ -28,6 +28,7 @@ class Brake(StrEnum):
 
     QUEUE = "queue"  # what waits on its device already
     BLOCK = "block"  # by WhatsApp, for a time
+    FIRST_CONTACTS_BLOCK = "block of first contacts"  # the same, but of new people only
     PAUSES = "pauses"
     SENDING_HOURS = "sending hours"
     WARM_UP = "warm-up"
@@ -62,6 +63,7 @@ class Pace:
     hourly_limit: int | None = None
     daily_limit: int | None = None
     first_contact_limit: int | None = None
+    first_contacts_blocked_until: datetime | None = None
     warmup_started_on: date | None = None
     sends_from: time | None = None
     sends_until: time | None = None
@@ -77,6 +79,7 @@ class Pace:
             hourly_limit=device.hourly_limit,
             daily_limit=device.daily_limit,
             first_contact_limit=device.first_contact_limit,
+            first_contacts_blocked_until=device.first_contacts_blocked_until,
             warmup_started_on=device.warmup_started_on,
             sends_from=device.sends_from,
             sends_until=device.sends_until,
@@ -176,15 +179,21 @@ def waits_for(pace: Pace, slot: Slot, now: datetime, *, first_contact: bool = Fa
     """Returns what keeps a message from leaving once the pause is over, until it really leaves.
 
     None where nothing does. Of several the first: one that is held over night by the cap of the
-    day is the cap's, not the night's. A `first_contact` is also held by the cap on new people.
+    day is the cap's, not the night's. A `first_contact` is also held by the cap on new people, and
+    by WhatsApp's block of them.
     """
     moment = max(now, slot.next_send_at or now)
     hold = held(pace, slot, moment)
     until = earliest(pace, slot, hold.until) if hold else moment.astimezone(UTC)
     if first_contact and not may_contact_first(pace, slot, until):
-        tomorrow = until.astimezone(pace.zone).date() + timedelta(days=1)
-        until = earliest(pace, slot, _beginning(pace, tomorrow))
-        return Hold(Brake.NEW_PEOPLE_A_DAY, moment, until, pace.first_contact_limit)
+        brake, limit = Brake.NEW_PEOPLE_A_DAY, pace.first_contact_limit
+        if (blocked_until := pace.first_contacts_blocked_until) and blocked_until > until:
+            brake, limit = Brake.FIRST_CONTACTS_BLOCK, None
+            until = earliest(pace, slot, blocked_until)
+        if not may_contact_first(pace, slot, until):
+            tomorrow = until.astimezone(pace.zone).date() + timedelta(days=1)
+            until = earliest(pace, slot, _beginning(pace, tomorrow))
+        return Hold(brake, moment, until, limit)
     return hold and hold._replace(until=until)
 
 
@@ -204,6 +213,8 @@ def use_of_caps(pace: Pace, slot: Slot, now: datetime) -> list[Use]:
 
 def may_contact_first(pace: Pace, slot: Slot, now: datetime) -> bool:
     """Returns whether the device may write to somebody it has not talked with yet today."""
+    if pace.first_contacts_blocked_until and now < pace.first_contacts_blocked_until:
+        return False
     if pace.first_contact_limit is None or slot.usage_day != now.astimezone(pace.zone).date():
         return True
     return slot.usage_first_count < pace.first_contact_limit

@@ -364,6 +364,10 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         """How many devices these may hold together."""
         return int(self.aggregate(total=Sum("capacity", default=0))["total"])
 
+    def have_room(self) -> bool:
+        """Whether these may hold more devices than they do."""
+        return self.filter(devices__lt=F("capacity")).exists()
+
     def register(self, worker_id: str, **values: Any) -> Worker:
         return self.create(
             id=worker_id,

@@ -123,13 +123,9 @@ class Fleet:
 
     total: int
     online: int
+    idle: int  # switched off, or offline without anything wrong
     troubled: list[Device]
     troubled_count: int
-
-    @property
-    def idle(self) -> int:
-        """Switched off, or offline without anything wrong."""
-        return self.total - self.online - self.troubled_count
 
 
 @dataclass(frozen=True)
@@ -246,11 +242,13 @@ def scheduler() -> Scheduler:
 
 def fleet(shown: int = 5) -> Fleet:
     """Returns how the devices are, with the first few of those that need somebody."""
-    lost = [Device.Status.LOGGED_OUT, Device.Status.BANNED, Device.Status.RESTRICTED]
-    troubled = Device.objects.filter(enabled=True, status__in=lost)
+    online = Device.objects.online()
+    troubled = Device.objects.filter(enabled=True).held_up()
+    total = Device.objects.count()
     return Fleet(
-        total=Device.objects.count(),
-        online=Device.objects.online().count(),
+        total=total,
+        online=online.count(),
+        idle=total - (online | troubled).count(),
         troubled=list(troubled.order_by("-status_changed_at")[:shown]),
         troubled_count=troubled.count(),
     )

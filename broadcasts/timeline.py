@@ -99,8 +99,8 @@ class Line:
     device: Device
     starts_at: datetime
     all: Track
-    begins_at: datetime  # not blocked by then
-    # Of the first contacts alone, where the device may write to so many new people a day.
+    # Of the first contacts alone, where the device may write to so many new people a day, or to
+    # none for a while.
     first: Track | None = None
 
     @classmethod
@@ -108,10 +108,13 @@ class Line:
         slot = Slot.of(device)
         # One that is blocked without an end sends as soon as somebody ends that: now, maybe.
         begins_at = device.may_send_at(starts_at) or starts_at
-        line = cls(device, starts_at, Track(pace, slot, begins_at), begins_at)
-        if pace.first_contact_limit is not None:
+        block = Hold(Brake.BLOCK, starts_at, begins_at)
+        line = cls(device, starts_at, Track(pace, slot, begins_at, [block]))
+        if (until := device.first_contacts_blocked_until) and until > begins_at:
+            block = Hold(Brake.FIRST_CONTACTS_BLOCK, starts_at, until)
+        if pace.first_contact_limit is not None or block.brake != Brake.BLOCK:
             slot = replace(slot, usage_day_count=slot.usage_first_count)
-            line.first = Track(pace.of_first_contacts, slot, begins_at)
+            line.first = Track(pace.of_first_contacts, slot, block.until, [block])
         return line
 
     @property
@@ -133,13 +136,11 @@ class Line:
 
     def queue_up(self, starts_at: datetime) -> None:
         """Says that all played so far belong to others, for whom those wait who come then."""
-        self.starts_at, self.begins_at = starts_at, max(self.begins_at, starts_at)
+        self.starts_at = starts_at
         for track in filter(None, (self.all, self.first)):
-            track.moment = max(track.moment, starts_at)
-            track.holds = [
-                Hold(Brake.BLOCK, starts_at, self.begins_at),
-                Hold(Brake.QUEUE, self.begins_at, max(track.moment, self.begins_at)),
-            ]
+            block = Hold(track.holds[0].brake, starts_at, max(track.holds[0].until, starts_at))
+            track.moment = max(track.moment, block.until)
+            track.holds = [block, Hold(Brake.QUEUE, block.until, track.moment)]
 
     def brake(self, ends_at: datetime) -> Brake:
         """Returns what most of the time goes to until `ends_at`, when the last of them leaves."""

@@ -24,6 +24,7 @@ from django.db.models import Q
 
 from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
+from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
 from broadcasts.models import BroadcastMessage, Worker
@@ -84,6 +85,8 @@ class Broadcaster:
         self._shelf = Shelf()
         self._drained_since = math.inf
         self._was_interrupted = False
+        self._footprint = Footprint()
+        self.is_worn_out = False  # and is to begin anew
 
     def stop(self) -> None:
         """Claims nothing more; what is on the wire is finished. Safe in a signal handler."""
@@ -96,8 +99,9 @@ class Broadcaster:
         ):
             pass
         logger.info("Worker %s started", self.id)
-        while not self.stopping and not is_orphan(self.supervisor):
+        while not (self.stopping or is_orphan(self.supervisor) or self.is_worn_out):
             self._survive(self.turn)
+            self.is_worn_out = self._footprint.is_too_large()
             if self.drain:
                 self._survive(self._look_for_the_end)
             self._wait()

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import accumulate
 
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext_lazy
@@ -33,6 +33,11 @@ WORDS = {
     Brake.BLOCK: ngettext_lazy(
         "Most of the time goes by until WhatsApp lets %(shown)s device send again.",
         "Most of the time goes by until WhatsApp lets %(shown)s devices send again.",
+        "n",
+    ),
+    Brake.FIRST_CONTACTS_BLOCK: ngettext_lazy(
+        "Most of the time goes by until WhatsApp lets %(shown)s device write to new people again.",
+        "Most of the time goes by until WhatsApp lets %(shown)s devices write to new people again.",
         "n",
     ),
     Brake.PAUSES: ngettext_lazy(
@@ -121,7 +126,9 @@ def forecast(
     )
     if not allocation:
         return NOBODY
-    capped = receivers.filter(device__first_contact_limit__isnull=False)
+    held = Q(device__first_contact_limit__isnull=False)
+    held |= Q(device__first_contacts_blocked_until__isnull=False)
+    capped = receivers.filter(held)
     known = _by_device(capped.filter(has_talked())) if allocation.caps_first_contacts else leads
     times: list[tuple[datetime, int]] = []
     counts: Counter[Device] = Counter()

@@ -224,6 +224,11 @@ PHONE_REGION = env.str("PHONE_REGION", "MY")
 LEASE_SECONDS = env.int("LEASE_SECONDS", 30)
 HEARTBEAT_SECONDS = env.int("HEARTBEAT_SECONDS", 10)
 STUCK_AFTER = timedelta(minutes=env.int("STUCK_AFTER_MINUTES", 5))
+# A broadcaster that holds more than this gives its devices back and begins anew, at the earliest
+# after so long: 200 linked devices hold about 600 files and 250 MB, and neonize leaks both.
+RECYCLE_FILES = env.int("RECYCLE_FILES", 2000)
+RECYCLE_MEGABYTES = env.int("RECYCLE_MEGABYTES", 1000)
+RECYCLE_AFTER = timedelta(minutes=env.float("RECYCLE_AFTER_MINUTES", 10))
 RECOVERY_WINDOW = timedelta(hours=env.float("RECOVERY_WINDOW_HOURS", 3))
 # How devices reach WhatsApp: names, and the classes that are created without arguments when a
 # broadcaster first opens such a device. Others may add theirs: see docs/transports.md.

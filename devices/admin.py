@@ -41,6 +41,13 @@ AT_LEAST_ONE = {
     "daily_limit": NO_CAP,
     "first_contact_limit": NO_CAP,
 }
+# What WhatsApp and the broadcasters say.
+STATE = (
+    "status", "status_reason", "status_changed_at", "restricted_until",
+    "first_contacts_blocked_until", "next_send_at",
+    "usage_hour_count", "usage_day_count", "usage_first_count",
+    "session", "worker_id", "lease_expires_at", "lease_epoch", "created_at",
+)  # fmt: skip
 
 
 @admin.register(Device)
@@ -53,11 +60,7 @@ class DeviceAdmin(QuickAdmin):
     search_fields = ["name", "phone"]
     search_help_text = _("A part of the name or of the number")
     sortable_by = ["name", "phone"]
-    readonly_fields = [
-        "status", "status_reason", "status_changed_at", "restricted_until",
-        "next_send_at", "usage_hour_count", "usage_day_count", "usage_first_count",
-        "worker_id", "lease_expires_at", "lease_epoch", "created_at",
-    ]  # fmt: skip
+    readonly_fields = STATE
     fieldsets = [
         (None, {"fields": ["name", "phone", "transport", "enabled"]}),
         (
@@ -74,11 +77,7 @@ class DeviceAdmin(QuickAdmin):
         (
             _("State"),
             {
-                "fields": [
-                    "status", "status_reason", "status_changed_at", "restricted_until",
-                    "next_send_at", "usage_hour_count", "usage_day_count", "usage_first_count",
-                    "worker_id", "lease_expires_at", "lease_epoch", "created_at",
-                ],
+                "fields": STATE,
                 "description": _("What WhatsApp and the broadcasters say. Nobody sets it by hand."),
             },
         ),
@@ -109,7 +108,7 @@ class DeviceAdmin(QuickAdmin):
                  "restricted. They connect and send what waits for them; what they were blocked "
                  "for is forgotten here, and said again if WhatsApp still refuses."),
         may="change",
-        applies_to=lambda devices: devices.blocked(),
+        applies_to=lambda devices: devices.held_up(),
         work=lambda devices: devices.work_again(),
         nothing=_("None of these is restricted, logged out or banned."),
     )  # fmt: skip
@@ -124,7 +123,10 @@ class DeviceAdmin(QuickAdmin):
 
     @admin.display(description=_("state"))
     def state_now(self, device: Device) -> str:
-        labels = dict(Device.Status.choices) | {"disabled": _("switched off")}
+        labels = dict(Device.Status.choices) | {
+            "disabled": _("switched off"),
+            "unpaired": _("not paired"),
+        }
         return tag(device.state, str(labels[device.state]))
 
     @admin.display(description=_("messages"))

@@ -34,6 +34,8 @@ class Card:
     def state_label(self) -> str:
         if self.device.state == "disabled":
             return _("switched off")
+        if self.device.state == "unpaired":
+            return _("not paired")
         return str(Device.Status(self.device.state).label)
 
     @property

@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, time, timedelta
-from typing import Self
+from datetime import datetime, time
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Now
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from devices.transports import transport_choices
+from devices.queryset import DeviceQuerySet
+from devices.transports import PAIRED, transport_choices
 
 
 def validate_timezone(name: str) -> None:
@@ -24,121 +22,6 @@ def validate_timezone(name: str) -> None:
 
 def default_timezone() -> str:
     return str(settings.TIME_ZONE)
-
-
-class DeviceQuerySet(models.QuerySet["Device"]):
-    def usable(self) -> Self:
-        """Devices that may be given messages: switched on, and not lost to WhatsApp."""
-        lost = Q(status__in=[Device.Status.LOGGED_OUT, Device.Status.BANNED])
-        return self.filter(enabled=True).exclude(lost & ~_block_is_over())
-
-    def usable_of(self, chosen: Iterable[Device], *, or_all: bool) -> Self:
-        """Of the devices chosen those that may be given messages; of all, if none was chosen."""
-        ids = [device.pk for device in chosen]
-        return self.usable() if or_all and not ids else self.usable().filter(pk__in=ids)
-
-    def unblocked(self) -> Self:
-        """Devices that WhatsApp had blocked for a time which is over."""
-        return self.blocked().filter(_block_is_over())
-
-    def blocked(self) -> Self:
-        """Devices that WhatsApp lets send nothing, as far as we have heard."""
-        return self.filter(status__in=Device.BLOCKED)
-
-    def work_again(self) -> int:
-        """Takes the operator's word that WhatsApp lets these send again; returns how many.
-
-        A block without an end has no other way back: nobody connects what is logged out or banned.
-        """
-        return self.blocked().update(
-            status=Device.Status.OFFLINE,
-            status_reason="",
-            status_changed_at=Now(),
-            restricted_until=None,
-        )
-
-    def leased(self) -> Self:
-        """Devices that a broadcaster holds right now, by the database's clock."""
-        return self.filter(lease_expires_at__gt=Now()).exclude(worker_id="")
-
-    def online(self) -> Self:
-        return self.leased().filter(enabled=True, status=Device.Status.ONLINE)
-
-    def free(self) -> Self:
-        """Devices without a holder, or whose holder let the lease run out."""
-        return self.filter(
-            Q(worker_id="") | Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=Now())
-        )
-
-    def held_by(self, epochs: Mapping[int, int], worker_id: str) -> Self:
-        """Of the devices {id: lease epoch}, those that `worker_id` still holds in that epoch."""
-        held = Q(pk__in=[])
-        for epoch in set(epochs.values()):
-            ids = [pk for pk, of_device in epochs.items() if of_device == epoch]
-            held |= Q(pk__in=sorted(ids), lease_epoch=epoch)
-        return self.filter(held, worker_id=worker_id)
-
-    def take_leases(self, ids: Iterable[int], worker_id: str) -> dict[int, int]:
-        """Leases the free ones of these devices, of which `worker_id` works none yet; returns
-        {device id: lease epoch} of those that are its own now.
-
-        One compare-and-set per row, so of two broadcasters that want a device one gets it. The
-        epoch grows with every change of hands: it fences whatever the former holder still does.
-        Repeated after a lost answer it returns what the first try took.
-        """
-        ids = sorted(ids)
-        self.filter(pk__in=ids).free().update(
-            worker_id=worker_id,
-            lease_epoch=F("lease_epoch") + 1,
-            lease_expires_at=Now() + timedelta(seconds=settings.LEASE_SECONDS),
-        )
-        return dict(self.filter(pk__in=ids, worker_id=worker_id).values_list("pk", "lease_epoch"))
-
-    def renew_leases(self, epochs: Mapping[int, int], worker_id: str) -> set[int]:
-        """Extends the leases {device id: epoch} by LEASE_SECONDS; returns the ids still held."""
-        held = self.held_by(epochs, worker_id)
-        held.update(lease_expires_at=Now() + timedelta(seconds=settings.LEASE_SECONDS))
-        return set(held.values_list("pk", flat=True))
-
-    def release_leases(self, epochs: Mapping[int, int], worker_id: str) -> int:
-        """Gives leases back; returns how many were still held."""
-        return self.held_by(epochs, worker_id).update(
-            worker_id="", lease_expires_at=None, status=_offline_if_online()
-        )
-
-    def put_off(self, until: Mapping[int, datetime]) -> int:
-        """Lets these devices {id: moment} send nothing before then; returns how many."""
-        at = Case(*(When(pk=pk, then=Value(until[pk])) for pk in sorted(until)))
-        return self.filter(pk__in=sorted(until)).update(next_send_at=at)
-
-    def change_status(
-        self, status: Device.Status, *, reason: str = "", until: datetime | None = None
-    ) -> int:
-        """Records what WhatsApp says of these accounts; returns for how many that is news.
-
-        What WhatsApp blocked is not brought back by a connection that begins or ends, only by
-        the end of the time it was blocked for, or by pairing again.
-        """
-        reason = reason[:255]
-        same = Q(status=status, status_reason=reason)
-        same &= Q(restricted_until=until) if until else Q(restricted_until__isnull=True)
-        changed = self.filter(~same)
-        if status in (Device.Status.OFFLINE, Device.Status.ONLINE):
-            changed = changed.exclude(Q(status__in=Device.BLOCKED) & ~_block_is_over())
-        return changed.update(
-            status=status,
-            status_reason=reason,
-            status_changed_at=Now(),
-            restricted_until=until,
-        )
-
-
-def _block_is_over() -> Q:
-    return Q(restricted_until__isnull=False, restricted_until__lte=Now())
-
-
-def _offline_if_online() -> Case:
-    return Case(When(status="online", then=Value("offline")), default=F("status"))
 
 
 class Device(models.Model):
@@ -158,15 +41,17 @@ class Device(models.Model):
     # Through which account it sends: that of another cannot say what this one has sent.
     ACCOUNT = ("transport", "phone")
 
-    # What operators set and a broadcaster goes by.
+    # What operators set, pairing or WhatsApp, and a broadcaster goes by.
     SETTINGS = (
         "name",
         "transport",
+        "session",
         "min_delay_seconds",
         "max_delay_seconds",
         "hourly_limit",
         "daily_limit",
         "first_contact_limit",
+        "first_contacts_blocked_until",
         "warmup_started_on",
         "sends_from",
         "sends_until",
@@ -182,6 +67,12 @@ class Device(models.Model):
     transport = models.CharField(
         _("transport"), max_length=20, choices=transport_choices, default=SIMULATOR
     )
+    # Given by pairing: the name of the file that a transport of PAIRED keeps on one host, and the
+    # last lease before it.
+    session = models.CharField(
+        _("session"), max_length=64, blank=True, editable=False, default="", db_default=""
+    )
+    session_epoch = models.PositiveBigIntegerField(editable=False, default=0, db_default=0)
     enabled = models.BooleanField(
         _("enabled"), default=True, help_text=_("A device that is switched off sends nothing.")
     )
@@ -190,7 +81,11 @@ class Device(models.Model):
     )
     status_reason = models.CharField(_("reason"), max_length=255, blank=True)
     status_changed_at = models.DateTimeField(_("since"), null=True, blank=True)
+    # Of a device that is offline: until when it is left alone.
     restricted_until = models.DateTimeField(_("restricted until"), null=True, blank=True)
+    first_contacts_blocked_until = models.DateTimeField(
+        _("no new people until"), null=True, blank=True, editable=False
+    )
 
     min_delay_seconds = models.PositiveSmallIntegerField(
         _("shortest pause"), default=5, validators=[MinValueValidator(1)], help_text=_("Seconds.")
@@ -292,6 +187,15 @@ class Device(models.Model):
         return settings.SIMULATOR_SPEED if simulated else 1.0
 
     @property
+    def is_paired(self) -> bool:
+        """Whether it has a session, where its transport needs one."""
+        return bool(self.session) or self.transport not in PAIRED
+
+    def has_same_session(self, before: Device) -> bool:
+        """Whether the session that was opened for it as it was before is still the right one."""
+        return (self.transport, self.session) == (before.transport, before.session)
+
+    @property
     def settings(self) -> tuple[object, ...]:
         """The values of SETTINGS, to tell whether an operator has changed one."""
         return tuple(getattr(self, name) for name in self.SETTINGS)
@@ -301,19 +205,33 @@ class Device(models.Model):
         """The status as it is now: nobody is online without a broadcaster that holds it."""
         if not self.enabled:
             return "disabled"
+        if not self.is_paired:
+            return "unpaired"
         if self.status == self.Status.ONLINE and not self.is_leased:
             return self.Status.OFFLINE.value
         return self.status
 
     def may_send_at(self, now: datetime) -> datetime | None:
         """From when on it may send, its pace apart; None where nobody can say: it is switched off,
-        or blocked without an end."""
-        if not self.enabled:
+        not paired, or blocked without an end."""
+        if not (self.enabled and self.is_paired):
             return None
-        if self.status not in self.BLOCKED:
-            return now
         until: datetime | None = self.restricted_until
-        return until and max(now, until)
+        if until is None:
+            return None if self.status in self.BLOCKED else now
+        return max(now, until)
+
+    @property
+    def rests_until(self) -> datetime | None:
+        """Until when it is blocked or left alone, if that is known and to come."""
+        until: datetime | None = self.restricted_until
+        return until if until and until > timezone.now() else None
+
+    @property
+    def first_contacts_are_blocked(self) -> bool:
+        """Whether WhatsApp lets it write only to people it has talked with."""
+        until: datetime | None = self.first_contacts_blocked_until
+        return bool(until and until > timezone.now())
 
     @property
     def is_leased(self) -> bool:

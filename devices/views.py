@@ -10,7 +10,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from devices.cards import cards, recent_numbers, simulated_phone
-from devices.models import Device, DeviceQuerySet
+from devices.models import Device
+from devices.queryset import DeviceQuerySet
 
 
 @permission_required("devices.view_device", raise_exception=True)

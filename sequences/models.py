@@ -9,7 +9,8 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.rendering import validate_body
-from devices.models import Device, DeviceQuerySet
+from devices.models import Device
+from devices.queryset import DeviceQuerySet
 from leads.models import Lead, LeadQuerySet
 from sequences.queryset import SequenceContactQuerySet, SequenceQuerySet
 

@@ -86,9 +86,13 @@ def waits(message: BroadcastMessage) -> str:
         return _("It has no device that could send it.")
     if device.state == "disabled":
         return _("%(device)s is switched off.") % {"device": device}
+    if device.state == "unpaired":
+        return _("%(device)s is not paired with a phone.") % {"device": device}
     if device.state != Device.Status.ONLINE:
         state = Device.Status(device.state).label
-        return _("%(device)s is %(state)s.") % {"device": device, "state": state}
+        away = _("%(device)s is %(state)s.") % {"device": device, "state": state}
+        until = device.rests_until
+        return Held(away, _when(until), device, until).to(message) if until else away
     # What is not due yet may be held by then, and not by what holds the device now.
     at = max(now, message.scheduled_at)
     is_first = message.priority in BroadcastMessage.FIRST_CONTACTS
@@ -120,7 +124,9 @@ def _held(device: Device, at: datetime, *, first_contact: bool) -> Held | None:
 def _why(device: Device, found: Hold) -> str:
     limit = found.limit or 0
     values = {"device": device, "limit": f"{limit:,}"}
-    if found.brake == Brake.NEW_PEOPLE_A_DAY:
+    if found.brake == Brake.FIRST_CONTACTS_BLOCK:
+        text = _("WhatsApp lets %(device)s write only to people it has talked with.")
+    elif found.brake == Brake.NEW_PEOPLE_A_DAY:
         text = ngettext(
             "%(device)s has written to its %(limit)s new person of today.",
             "%(device)s has written to its %(limit)s new people of today.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +12,9 @@ from django.utils.translation import gettext as _
 
 if TYPE_CHECKING:
     from devices.transports.base import Transport
+
+# Whose devices have to be paired with a phone first: known without importing them.
+PAIRED = frozenset({"neonize"})
 
 
 @cache
@@ -23,6 +27,18 @@ def transport(name: str) -> Transport:
     if name not in settings.TRANSPORTS:
         raise LookupError(missing(name))
     return cast("Transport", import_string(settings.TRANSPORTS[name])())
+
+
+def sessions_here(name: str) -> Set[str] | None:
+    """Returns which sessions of this transport can be opened from this host; None if any can.
+
+    Where it cannot be loaded, neither: whoever opens such a device finds out, and says so.
+    """
+    try:
+        found = getattr(transport(name), "sessions_here", None)
+    except Exception:  # noqa: BLE001 (somebody else's code)
+        return None
+    return found() if found else None
 
 
 def missing(name: str) -> str:

@@ -6,7 +6,7 @@ sessions. See docs/transports.md for how to write one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -66,13 +66,21 @@ class Refused:
     retry_after: timedelta | None = None
 
 
+# What WhatsApp took from an account: the right to send for a while, or only to write to people it
+# has not talked with; or all of it, until a person acts.
+Block = Literal["restricted", "first_contacts", "logged_out", "banned"]
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceBlocked:
-    """Nothing was sent because the account may not send: the message waits, the device shows it."""
+    """Nothing was sent because the account may not send: the message waits, the device shows it.
+
+    `first_contacts`: because it may not send to somebody whom WhatsApp takes for a stranger.
+    """
 
     code: str
     message: str
-    state: Literal["restricted", "logged_out", "banned"]
+    state: Block
     until: datetime | None = None
 
 
@@ -119,14 +127,24 @@ class Disconnected:
 class Blocked:
     """WhatsApp took the account's right to send, with or without an end in sight."""
 
-    state: Literal["restricted", "logged_out", "banned"]
+    state: Block
     reason: str
     until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """Somebody else opened a session of this account, and this one has ended for good.
+
+    Two that take it from each other are what WhatsApp bans for: it is given up and left alone.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outdated:
-    """WhatsApp no longer talks to this version of the library."""
+    """WhatsApp no longer talks to this version of the library: this session has ended for good."""
 
     reason: str
 
@@ -147,7 +165,7 @@ class Inbound:
     at: datetime
 
 
-Event = Connected | Disconnected | Blocked | Outdated | Receipt | Inbound
+Event = Connected | Disconnected | Blocked | Replaced | Outdated | Receipt | Inbound
 Report = Callable[[Event], None]
 
 
@@ -192,4 +210,16 @@ class Checking(Protocol):
 class Transport(Protocol):
     def open(self, device: Device, report: Report) -> Session:
         """Starts connecting and returns at once; `Connected` is reported when it may send."""
+        ...
+
+
+class BoundTransport(Transport, Protocol):
+    """One whose sessions are bound to the host that keeps them, as files or the like."""
+
+    def sessions_here(self) -> Set[str]:
+        """The names (Device.session) of those that this host has: no others are opened from it.
+
+        Asked every two seconds, also with thousands of them, so without a look into each. Raises
+        OSError when it cannot tell.
+        """
         ...

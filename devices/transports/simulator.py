@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 0.05
 CONNECT_AGAIN_SECONDS = 1.0
+BLOCKED_SECONDS = 600.0
 
 timers = Timers()
 
@@ -60,6 +61,7 @@ class World:
     not_on_whatsapp: float = 0.02
     media_host_down: float = 0.01  # refused before the wire, worth another try
     blocked: float = 0.0  # the account is restricted for a while
+    strangers: float = 0.0  # of the people: WhatsApp lets nobody write to them first
     answer_lost: float = 0.0  # it arrived, but the sender never learns so
     delivered: float = 0.95
     read: float = 0.6
@@ -134,9 +136,11 @@ class SimulatorSession:
         world = self.world
         if not world.is_on_whatsapp(phone):
             return Refused("not_on_whatsapp", "This number is not on WhatsApp.")
+        until = timezone.now() + timedelta(seconds=BLOCKED_SECONDS / self.speed)
         if random.random() < world.blocked:
-            until = timezone.now() + timedelta(seconds=600 / self.speed)
-            return DeviceBlocked("463", "No messages to new people for now.", "restricted", until)
+            return DeviceBlocked("429", "No messages for now.", "restricted", until)
+        if world.nature("stranger", phone) < world.strangers:
+            return DeviceBlocked("463", "No messages to new people now.", "first_contacts", until)
         if random.random() < world.media_host_down:
             return Refused("media_host_down", "The media server did not answer.", timedelta(0))
         return NotSent() if self._closed else None

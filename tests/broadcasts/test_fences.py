@@ -316,7 +316,7 @@ def test_no_connection_that_begins_or_ends_lifts_what_whatsapp_has_blocked(state
     device = DeviceFactory(online=True)
     until = timezone.now() + timedelta(hours=24)
 
-    for event in (Blocked(state, "463", until), Disconnected("blip"), Connected()):
+    for event in (Blocked(state, "429", until), Disconnected("blip"), Connected()):
         act_on(event, of=lease_of(device))
 
     device.refresh_from_db()
@@ -328,7 +328,7 @@ def test_a_longer_restriction_replaces_a_shorter_one() -> None:
 
     for hours in (1, 24):
         until = now + timedelta(hours=hours)
-        act_on(Blocked("restricted", "463", until), of=lease_of(device))
+        act_on(Blocked("restricted", "429", until), of=lease_of(device))
 
     device.refresh_from_db()
     assert device.restricted_until == now + timedelta(hours=24)

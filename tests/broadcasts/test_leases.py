@@ -239,7 +239,7 @@ def test_a_restriction_ends_by_itself_while_the_connection_lives() -> None:
     turn_until(broadcaster, lambda: Device.objects.get().status == "online")
     until = timezone.now() + timedelta(seconds=0.5)
     epoch = broadcaster._leases.held[device.pk].epoch
-    broadcaster._reported(device.pk, epoch, Blocked("restricted", "463", until))
+    broadcaster._reported(device.pk, epoch, Blocked("restricted", "429", until))
     turn_until(broadcaster, lambda: Device.objects.get().status == "restricted")
     message = BroadcastMessageFactory(device=device)
 
@@ -354,7 +354,7 @@ def test_the_supervisor_replaces_the_dead_and_not_those_who_ended_well(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of three processes the first to come dies, the others end well, its replacement too."""
-    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.0)
     code = (
         "import os, pathlib, sys; here = pathlib.Path(sys.argv[1])\n"
         "(here / str(os.getpid())).touch()\n"

@@ -116,7 +116,7 @@ def test_tries_are_bounded() -> None:
 def test_a_blocked_device_keeps_its_message_and_shows_why() -> None:
     until = timezone.now() + timedelta(hours=4)
 
-    message = after(on_the_wire(), DeviceBlocked("463", "Restricted.", "restricted", until))
+    message = after(on_the_wire(), DeviceBlocked("429", "Restricted.", "restricted", until))
 
     assert (message.status, message.attempts) == ("pending", 0)
     message.device.refresh_from_db()
@@ -130,7 +130,7 @@ def test_a_block_that_is_heard_of_after_the_device_changed_hands_is_not_its_stat
     message = on_the_wire()
     Device.objects.filter(pk=message.device_id).update(worker_id="other", lease_epoch=2)
 
-    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+    message = after(message, DeviceBlocked("429", "Restricted.", "restricted"))
 
     assert (message.status, message.attempts) == ("pending", 0)
     message.device.refresh_from_db()
@@ -141,7 +141,7 @@ def test_a_block_from_a_claim_that_was_given_up_is_not_the_device_s_state() -> N
     message = on_the_wire()
     BroadcastMessage.objects.update(processing_worker_id="worker/another", lease_epoch=1)
 
-    message = after(message, DeviceBlocked("463", "Restricted.", "restricted"))
+    message = after(message, DeviceBlocked("429", "Restricted.", "restricted"))
 
     assert message.status == "queued"
     message.device.refresh_from_db()

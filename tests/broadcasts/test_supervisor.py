@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from broadcasts import supervisor
-from tests.processes import ROOT
+from broadcasts.supervisor import STOOD_SECONDS, Place, Supervisor
+from tests.processes import ROOT, wait_until
 
 BEGIN = """
 import os, pathlib
@@ -40,3 +44,33 @@ def test_a_process_without_the_library_goes_on_as_it_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("began anew"))
 
     supervisor.begin_anew_if_needed()
+
+
+def test_whose_place_dies_again_and_again_is_filled_after_longer_and_longer_pauses() -> None:
+    place, pauses = Place(), []
+    for _ in range(9):
+        place.since = time.monotonic()  # it was started, and dies at once
+        place.note_death()
+        pauses.append(place.pause_seconds)
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+
+    place.since = time.monotonic() - STOOD_SECONDS
+    place.note_death()
+    assert place.pause_seconds == 5
+
+
+def test_a_place_that_waits_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Neither another that has died nor whoever stops the supervisor."""
+    supervised = Supervisor(2, [])
+    code = "import os, pathlib, sys; (pathlib.Path(sys.argv[1]) / str(os.getpid())).touch()"
+    supervised.command = [sys.executable, "-c", code, str(tmp_path)]
+    running = threading.Thread(target=supervised.run)
+    running.start()
+    try:
+        wait_until(lambda: all(place.pause_seconds for place in supervised.places))
+    finally:
+        supervised.stop()
+
+    running.join(2)
+    assert not running.is_alive()
+    assert len(list(tmp_path.iterdir())) == 2

@@ -86,10 +86,15 @@ def test_somebody_opts_out_with_a_word() -> None:
         assert reply.body == "STOP"
 
 
-def test_a_restricted_account_says_so_and_until_when() -> None:
-    with sent_in(replace(QUIET, blocked=1)) as (outcome, _):
+@pytest.mark.parametrize(
+    ("world", "state"),
+    [(replace(QUIET, blocked=1), "restricted"), (replace(QUIET, strangers=1), "first_contacts")],
+    ids=["to nobody", "to nobody new"],
+)
+def test_a_restricted_account_says_so_and_until_when(world: World, state: str) -> None:
+    with sent_in(world) as (outcome, _):
         assert isinstance(outcome, DeviceBlocked)
-        assert outcome.state == "restricted"
+        assert outcome.state == state
         assert outcome.until
         assert outcome.until > timezone.now()
         assert arrived() == 0

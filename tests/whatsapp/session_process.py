@@ -25,7 +25,7 @@ SECONDS = 20
 
 
 def _open(device: int, report: Report) -> Session:
-    return transport("neonize").open(SimpleNamespace(pk=device), report)
+    return transport("neonize").open(SimpleNamespace(pk=device, session=str(device)), report)
 
 
 class Host:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from devices.models import Device
 from leads.models import Lead
 from tests.factories import (
@@ -33,14 +33,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def device() -> Device:
-    return DeviceFactory(transport="neonize", min_delay_seconds=1, max_delay_seconds=1)
+    return DeviceFactory(
+        transport="neonize", session="paired", min_delay_seconds=1, max_delay_seconds=1
+    )
 
 
 @pytest.fixture
 def account(whatsapp: Double, device: Device, tmp_path: Path, new_phone: NewPhone) -> PhoneOf:
     """The phone that the device is linked to."""
     phone = new_phone()
-    with Client.start(tmp_path / f"{device.pk}.db", whatsapp.environment) as client:
+    with Client.start(tmp_path / f"{device.session}.db", whatsapp.environment) as client:
         client.link(phone)
         client.call("stop")
         client.end()
@@ -48,11 +50,11 @@ def account(whatsapp: Double, device: Device, tmp_path: Path, new_phone: NewPhon
 
 
 @contextmanager
-def running(whatsapp: Double, folder: Path) -> Iterator[Process]:
+def running(whatsapp: Double, folder: Path, *arguments: str, **settings: str) -> Iterator[Process]:
     """A broadcaster as an operator starts it: nobody tells it what neonize needs."""
-    environment = whatsapp.environment | {"SESSION_DIR": str(folder)}
+    environment = whatsapp.environment | {"SESSION_DIR": str(folder)} | settings
     del environment["NEONIZE_BOT_TAG"]
-    with broadcaster(**environment) as process:
+    with broadcaster(*arguments, **environment) as process:
         yield process
 
 
@@ -104,15 +106,23 @@ def test_a_message_whose_broadcaster_was_killed_is_settled_by_its_receipt_and_se
     assert [m.copies for m in phone.received()] == [1]
 
 
-def test_a_device_that_whatsapp_restricts_is_shown_and_its_message_waits(
-    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path
-) -> None:
-    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+def test_a_device_that_may_write_to_nobody_new_goes_on_with_people_it_knows(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, new_phone: NewPhone,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    lane, friend = BroadcastMessage.Priority.SEQUENCE_FIRST, new_phone()
+    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number, priority=lane)
     whatsapp.answer_sends_with(463)
 
     with running(whatsapp, tmp_path):
-        wait_until(lambda: Device.objects.filter(pk=device.pk, status="restricted").exists())
+        blocked = Device.objects.filter(pk=device.pk, first_contacts_blocked_until__isnull=False)
+        wait_until(blocked.exists)
         wait_until(lambda: status(message) == "pending")
+        whatsapp.answer_sends_with(None)
+        known = BroadcastMessageFactory(device=device, recipient_phone=friend.number)
+        wait_until(lambda: status(known) == "sent")
+        assert blocked.get().status == "online"
+        assert [m.text for m in friend.received()] == [known.body]
         whatsapp.log_out(account.number)
         wait_until(lambda: Device.objects.filter(pk=device.pk, status="logged_out").exists())
 
@@ -145,3 +155,48 @@ def test_a_picture_goes_to_all_who_are_on_whatsapp_and_is_uploaded_once(
     assert (left_out.recipient_phone, left_out.skip_reason) == ("60199999999", "not_on_whatsapp")
     assert (left_out.attempts, whatsapp.sends("60199999999")) == (0, [])
     assert Lead.objects.filter(on_whatsapp_at__isnull=False).count() == 2
+
+
+def test_a_process_that_the_library_ends_costs_a_lease_and_no_second_message(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path
+) -> None:
+    """As "fatal error: concurrent map read and map write" does. Another takes the device."""
+    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+    whatsapp.withhold_acks()
+    phone.switch_off()
+    with running(whatsapp, tmp_path, "--workers=2") as process:
+        wait_until(lambda: whatsapp.sends(phone.number))
+        device.refresh_from_db()
+        os.kill(Worker.objects.get(pk=device.worker_id).pid, signal.SIGABRT)
+
+        wait_until(lambda: status(message) == "unknown" and message.provider_message_id)
+        phone.switch_on()
+        wait_until(lambda: status(message) == "sent")
+        whatsapp.release_acks()
+        later = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+        wait_until(lambda: status(later) == "sent")
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+    assert [m.copies for m in phone.received()] == [1, 1]
+
+
+def test_a_process_that_holds_too_much_begins_anew_and_goes_on(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path
+) -> None:
+    lead = LeadFactory(phone=phone.number)
+    limits = {"RECYCLE_FILES": "1", "RECYCLE_AFTER_MINUTES": "0.1"}
+
+    with running(whatsapp, tmp_path, **limits) as process:
+        for number in range(1, 4):
+            wait_until(lambda number=number: Worker.objects.count() >= number)  # type: ignore[misc]
+            message = BroadcastMessageFactory(
+                device=device, lead=lead, recipient_phone=phone.number
+            )
+            wait_until(lambda message=message: status(message) == "sent")  # type: ignore[misc]
+        said = [*Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        assert len(said) <= 1, "whom it asked about session files ended with what it was"
+
+    assert {worker.pid for worker in Worker.objects.all()} == {process.pid}
+    assert [m.copies for m in phone.received()] == [1, 1, 1]
+    assert not BroadcastMessage.objects.filter(status="unknown").exists()

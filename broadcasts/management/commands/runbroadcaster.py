@@ -14,7 +14,8 @@ from django.core.management.base import (
 )
 from django.db import InterfaceError, OperationalError, connection
 
-from broadcasts.supervisor import Supervisor, begin_anew_if_needed
+from broadcasts.footprint import allow_files
+from broadcasts.supervisor import Supervisor, begin_anew, begin_anew_if_needed, reap
 from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster, is_orphan
 
 COLLECT_AFTER = 20_000  # objects more; a claim of 500 messages makes that many
@@ -39,6 +40,7 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         begin_anew_if_needed()
+        reap()
         super().run_from_argv(argv)
 
     def handle(
@@ -53,6 +55,7 @@ class Command(BaseCommand):
         if workers < 1 or devices_per_worker < 1:
             raise CommandError("--workers and --devices-per-worker are at least 1.")
         self._check(supervisor)
+        allow_files()
         runner: Broadcaster | Supervisor
         if workers == 1:
             runner = Broadcaster(capacity=devices_per_worker, drain=drain, supervisor=supervisor)
@@ -71,6 +74,8 @@ class Command(BaseCommand):
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
         runner.run()
+        if isinstance(runner, Broadcaster) and runner.is_worn_out and not runner.stopping:
+            begin_anew()
 
     def _check(self, supervisor: int | None) -> None:
         """Looks whether the setup is sound, as soon as the database answers: after a power cut

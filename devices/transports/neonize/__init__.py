@@ -15,6 +15,7 @@ why broadcasters start each process afresh.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class NeonizeTransport:
 
         if found := problems():
             raise RuntimeError(" ".join(found))
-        store = Store(device.pk)
+        store = Store(device.session, device.pk)
         store.protect()
         return NeonizeSession(store, report)
+
+    def sessions_here(self) -> Set[str]:
+        from devices.transports.neonize.store import stored
+
+        return stored()

@@ -38,10 +38,12 @@ def _refused(code: str, retry_after: timedelta | None = None) -> Callable[[str, 
     return lambda sentence, now: Refused(code, sentence, retry_after)
 
 
-def _restricted(code: str, for_: timedelta | None) -> Callable[[str, datetime], Outcome]:
-    return lambda sentence, now: DeviceBlocked(
-        code, sentence, "restricted", now + for_ if for_ else None
-    )
+def _restricted(code: str, for_: timedelta) -> Callable[[str, datetime], Outcome]:
+    return lambda sentence, now: DeviceBlocked(code, sentence, "restricted", now + for_)
+
+
+def _known_people_only(sentence: str, now: datetime) -> Outcome:
+    return DeviceBlocked("463", sentence, "first_contacts")
 
 
 def _unknown(code: str) -> Callable[[str, datetime], Outcome]:
@@ -56,9 +58,9 @@ ANSWERS = [
     # WhatsApp refused it: it has answered, so it has not passed it on.
     Answer(
         r"server returned error 463\b",  # (t) no time is given
-        _restricted("463", None),
-        _("WhatsApp does not let this number write to people who have not written to it. The app "
-          "on its phone says until when."),
+        _known_people_only,
+        _("WhatsApp lets this number write only to people it has talked with. The app on its phone "
+          "says until when."),
     ),
     Answer(
         r"server returned error 429\b",  # (t)

@@ -21,6 +21,7 @@ from devices.transports.base import (
     Inbound,
     Outdated,
     Receipt,
+    Replaced,
 )
 
 Fields = Mapping[str, Any]
@@ -67,8 +68,8 @@ def events_of(name: str, fields: Fields, now: datetime, phone_of: PhoneOf) -> li
         case "Disconnected":
             return [Disconnected(_("The connection to WhatsApp broke. It is tried again."))]
         case "StreamReplaced":
-            reason = _("The session was opened elsewhere. Only one place may have it.")
-            return [Disconnected(reason)]
+            reason = _("The session was opened elsewhere. Only one place may have its file.")
+            return [Replaced(reason)]
         case "ConnectFailure":
             return [Disconnected(_("WhatsApp refused the connection: %s.") % fields.get("Reason"))]
         case "LoggedOut":

@@ -23,6 +23,7 @@ from devices.transports.base import (
     Outcome,
     Outdated,
     OutgoingMessage,
+    Replaced,
     Report,
     Unknown,
 )
@@ -42,8 +43,10 @@ SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0
 SEND_SECONDS = 50.0
 
 timers = Timers()
-# All sessions of a process share these: one begins at a time, and events are told in their order.
+# All sessions of a process share these: one begins at a time, one that said so ends at a time, and
+# events are told in their order, without waiting for either.
 starter = ThreadPoolExecutor(1, "neonize-start")
+stopper = ThreadPoolExecutor(1, "neonize-stop")
 teller = ThreadPoolExecutor(1, "neonize-tell")
 
 
@@ -104,8 +107,8 @@ class NeonizeSession:
         except ClientError as error:
             outcome = outcome_of(str(error), timezone.now(), partial(self._ids, key))
             logger.info("Device %s: a send failed: %s", self._store.device_id, _kind(outcome))
-            if not isinstance(outcome, Unknown):
-                self._unsent.setdefault(key, set()).update(self._ids(key) or ())
+            if not isinstance(outcome, Unknown) and (left := self._ids(key)):
+                self._unsent.setdefault(key, set()).update(left)
         except Exception as error:  # noqa: BLE001 (somebody waits for this answer)
             answer.set_exception(error)
             return
@@ -118,8 +121,11 @@ class NeonizeSession:
     def _give_up(self, client: Client) -> None:
         if client is self._client:
             self._tell(Disconnected(_("WhatsApp did not answer. The connection is made anew.")))
-            self._finished = client
-            client.stop()
+            self._finish(client)
+
+    def _finish(self, client: Client) -> None:
+        self._finished = client
+        _submit(stopper, client.stop)
 
     def _note_late(self, key: str, answer: Future[Outcome]) -> None:
         if not answer.exception() and isinstance(outcome := answer.result(), Accepted):
@@ -181,7 +187,8 @@ class NeonizeSession:
             for event in events_of("QR", {}, timezone.now(), self._phone_of):
                 _submit(teller, partial(self._tell, event))
             return
-        self._store.hold()
+        if self._store.hold():
+            self._store.tidy()
         label = str(self._store.device_id)
         client = Client(self._store.name, label, lambda *said: self._said(client, *said))
         with self._changing:
@@ -215,8 +222,7 @@ class NeonizeSession:
         then = THEN.get(name, Then.GO_ON)
         self._over |= then is Then.END
         if then is not Then.GO_ON:
-            self._finished = client
-            client.stop()
+            self._finish(client)
 
     def _phone_of(self, lid: str) -> str:
         try:
@@ -265,7 +271,7 @@ class NeonizeSession:
             if isinstance(event, Connected):
                 self._connected = True
                 self._pause_seconds = SHORTEST_PAUSE_SECONDS
-            elif isinstance(event, Disconnected | Blocked | Outdated):
+            elif isinstance(event, Disconnected | Blocked | Replaced | Outdated):
                 self._connected = False
             self._report(event)
 

@@ -1,6 +1,8 @@
-"""Session files: one SQLite file a device, with the account's keys. Who has it is the account.
+"""Session files: one SQLite file a pairing, with the account's keys. Who has it is the account.
 
-neonize alone writes them. An older copy must never take a file's place: its keys have moved on.
+neonize alone writes them, but for what is tidied. An older copy must never take a file's place: its
+keys have moved on. A new pairing has a file of a new name, so what is left of an earlier one is
+never opened again.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from django.utils.translation import gettext as _
 # A message's token is written before the message leaves, but when that fails, whatsmeow sends it
 # all the same. So a write waits for another's as long as it takes (the default is 5 s).
 BUSY_MILLISECONDS = 60_000
+SUFFIX = ".db"
 
 
 class StoreError(Exception):
@@ -32,12 +35,22 @@ def token_of(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-class Store:
-    """A device's session file."""
+def stored() -> set[str]:
+    """Returns the names of the sessions that this host has."""
+    try:
+        with os.scandir(settings.SESSION_DIR) as entries:
+            files = [Path(entry.name) for entry in entries]
+    except FileNotFoundError:
+        return set()  # nothing was paired here
+    return {file.stem for file in files if file.suffix == SUFFIX}
 
-    def __init__(self, device_id: int) -> None:
+
+class Store:
+    """The file of one session, and of a device: that is what logs call it."""
+
+    def __init__(self, session: str, device_id: int) -> None:
         self.device_id = device_id
-        self.path = Path(settings.SESSION_DIR) / f"{device_id}.db"
+        self.path = Path(settings.SESSION_DIR) / f"{session}{SUFFIX}"
         self._lock: int | None = None
 
     @property
@@ -76,6 +89,11 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def tidy(self) -> None:
+        """Drops what nobody will ask about any more. Only of a file that is held, and that no
+        client of ours has open."""
+        reader.ask(self.path, "prune")
 
     def account(self) -> str:
         """Returns the account whose keys these are, '' if it was logged out or never linked."""

@@ -14,6 +14,7 @@ from devices.transports.base import (
     Inbound,
     Outdated,
     Receipt,
+    Replaced,
 )
 from devices.transports.neonize.events import THEN, Then, end_of, events_of
 
@@ -38,7 +39,7 @@ def known(lid: str) -> str:
     [
         ("Connected", {}, Connected, None, Then.GO_ON),
         ("Disconnected", {"status": True}, Disconnected, None, Then.GO_ON),
-        ("StreamReplaced", {}, Disconnected, None, Then.END),
+        ("StreamReplaced", {}, Replaced, None, Then.END),
         ("ConnectFailure", {"Reason": "GENERIC"}, Disconnected, None, Then.AGAIN),
         ("ConnectFailure", {"Reason": "BAD_USER_AGENT"}, Disconnected, None, Then.AGAIN),
         ("LoggedOut", {"Reason": "LOGGED_OUT"}, Blocked, "logged_out", Then.END),
@@ -77,6 +78,7 @@ def test_each_end_has_its_meaning(error: str, kind: type | None, then: Then) -> 
     said, next_ = end_of(error)
 
     assert ([type(event) for event in said], next_) == ([kind] if kind else [], then)
+    assert all(event.reason.endswith(".") for event in said)  # type: ignore[union-attr]
 
 
 def test_a_ban_says_why_and_until_when() -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
+from devices.transports.neonize.reader import KEPT
 from devices.transports.neonize.store import Store, StoreError, reader, token_of
 
 
 @pytest.fixture
 def store(settings: LazySettings, tmp_path: Path) -> Store:
     settings.SESSION_DIR = tmp_path / "our sessions?"
-    store = Store(7)
+    store = Store("7-abc", 7)
     store.path.parent.mkdir()
     with closing(sqlite3.connect(store.path)) as database:
         database.executescript(
@@ -129,11 +130,11 @@ def test_the_files_are_for_nobody_else(store: Store) -> None:
 
 def test_a_host_without_the_file_says_what_to_do(store: Store) -> None:
     with pytest.raises(LookupError, match="Link it to its phone"):
-        Store(8).protect()
+        Store("8-abc", 8).protect()
 
 
 def test_one_session_at_a_time_has_the_file_for_itself(store: Store) -> None:
-    other = Store(7)
+    other = Store("7-abc", 7)
     assert store.hold()
     assert store.hold()
     assert not other.hold()
@@ -150,3 +151,35 @@ def test_the_name_that_the_library_gets_is_the_file_wherever_it_is(store: Store)
         (row,) = database.execute("SELECT file FROM pragma_database_list").fetchall()
 
     assert Path(row[0]) == store.path
+
+
+def test_the_oldest_tokens_go_and_those_that_may_be_asked_about_stay(
+    store: Store, client: sqlite3.Connection
+) -> None:
+    client.execute("BEGIN")
+    for number in range(3):
+        leave(client, f"old-{number}", f"OLD{number}")
+    client.execute(
+        "WITH RECURSIVE more(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more WHERE n < ?)"
+        " INSERT INTO whatsmeow_message_secrets SELECT 'me', 'you', 'me', n, randomblob(32)"
+        " FROM more",
+        [KEPT - 1],
+    )
+    leave(client, "new", "NEW")
+    client.execute("COMMIT")
+
+    store.tidy()
+    store.tidy()
+
+    assert [store.ids_of(f"old-{number}") for number in range(3)] == [[], [], []]
+    assert store.ids_of("new") == ["NEW"]
+    ((left,),) = client.execute("SELECT count(*) FROM whatsmeow_message_secrets").fetchall()
+    assert left == KEPT
+
+
+def test_a_file_with_few_tokens_keeps_them_all(store: Store, client: sqlite3.Connection) -> None:
+    store.tidy()
+    leave(client, "message-1", "3EB0")
+    store.tidy()
+
+    assert store.ids_of("message-1") == ["3EB0"]

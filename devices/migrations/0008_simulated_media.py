@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("devices", "0004_first_contacts"),
+        ("devices", "0006_first_contacts_blocked"),
     ]
 
     operations = [
