@@ -100,7 +100,7 @@ ANSWERS = [
         _("WhatsApp did not say on which devices this person reads."),
     ),
     Answer(
-        r"failed to refresh media connections\b",  # (s) of files only
+        r"failed to refresh media connections\b",  # (t) without a connection; of files only
         _refused("media_host_down", SOON),
         _("WhatsApp's media server did not answer."),
     ),

@@ -77,7 +77,7 @@ class NeonizeSession:
         file = None
         if message.media:  # before it counts as being sent: until then nothing of it can leave
             file, refusal = self._uploads.of(message.media, client.upload)
-            if refusal:
+            if refusal and self._connected:
                 return refusal
         with self._changing:
             if self._closed.is_set() or not self._connected or client is not self._client:
