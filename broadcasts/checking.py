@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import connection
+from django.utils import timezone
 
+from broadcasts import pacing
 from broadcasts.models import BroadcastMessage
 from broadcasts.retrying import survive_conflicts
 from devices.transports.base import Checking
@@ -102,6 +104,8 @@ class Checks:
         turn.next_at = time.monotonic() + turn.pause_seconds / turn.lease.device.speed
 
     def _check(self, lease: Lease) -> None:
+        if not pacing.may_contact_first(lease.pace, lease.slot, timezone.now()):
+            return  # whoever may write to nobody new today looks nobody up either
         waiting = strangers_next(lease.device.pk)
         phones = [phone for phone in waiting if phone not in self._asked][:AT_ONCE]
         if not phones or not isinstance(lease.session, Checking):

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -112,18 +112,41 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         return self.exclude(known)
 
     def note_presence(self, answers: Mapping[str, str]) -> None:
-        """Writes down what WhatsApp says of these numbers: by which it knows each, '' for none."""
-        leads = self.filter(phone__in=sorted(answers)).order_by("pk")
-        found = dict(leads.values_list("pk", "phone"))
-        nobody = [pk for pk, phone in found.items() if not answers[phone]]
-        there = [pk for pk, phone in found.items() if answers[phone]]
-        self.filter(pk__in=nobody).update(not_on_whatsapp_at=Now(), on_whatsapp_at=None)
-        self.filter(pk__in=there).update(
-            on_whatsapp_at=Now(), not_on_whatsapp_at=None, whatsapp_phone=None
+        """Writes down what WhatsApp says of these numbers: by which it knows each, '' for none.
+
+        Two numbers that WhatsApp knows as one are one person, who would get everything twice: the
+        second is nobody's.
+        """
+        leads = dict(
+            self.filter(phone__in=sorted(answers)).order_by("pk").values_list("pk", "phone")
         )
-        for pk in there:
-            if (name := answers[found[pk]]) != found[pk]:
-                self.filter(pk=pk).update(whatsapp_phone=name)
+        taken = set(self.filter(whatsapp_phone__in=sorted(answers)).values_list("whatsapp_phone"))
+        nobody, there = [], []
+        for pk, phone in leads.items():
+            name = answers[phone]
+            if name == phone and (phone,) not in taken:
+                there.append(pk)
+            elif name in ("", phone) or not self._rename(pk, name):
+                nobody.append(pk)
+        self.filter(pk__in=there).update(**self._present(), whatsapp_phone=None)
+        self.filter(pk__in=nobody).update(
+            not_on_whatsapp_at=Now(), on_whatsapp_at=None, whatsapp_phone=None
+        )
+
+    def _rename(self, pk: int, name: str) -> bool:
+        """Returns False if another lead has that number on WhatsApp."""
+        if self.filter(phone=name).exists():
+            return False
+        try:
+            with transaction.atomic():
+                self.filter(pk=pk).update(**self._present(), whatsapp_phone=name)
+        except IntegrityError:
+            return False
+        return True
+
+    @staticmethod
+    def _present() -> dict[str, Any]:
+        return {"on_whatsapp_at": Now(), "not_on_whatsapp_at": None}
 
     def skip_counts(self) -> dict[str, int]:
         """Returns how many of the leads of `with_skip_reason` have each reason; '' for none."""
@@ -222,7 +245,7 @@ class Lead(models.Model):
     )
     # Only where it is another: in Brazil and Mexico a digit that WhatsApp leaves out, or adds.
     whatsapp_phone = models.CharField(
-        _("number on WhatsApp"), max_length=15, null=True, blank=True, editable=False, db_index=True
+        _("number on WhatsApp"), max_length=15, null=True, blank=True, editable=False, unique=True
     )
     last_replied_at = models.DateTimeField(_("last reply"), null=True, blank=True)
     # Not `device`: that one can be changed, and a device they never wrote to is new to them.

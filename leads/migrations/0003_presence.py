@@ -25,10 +25,10 @@ class Migration(migrations.Migration):
             name="whatsapp_phone",
             field=models.CharField(
                 blank=True,
-                db_index=True,
                 editable=False,
                 max_length=15,
                 null=True,
+                unique=True,
                 verbose_name="number on WhatsApp",
             ),
         ),

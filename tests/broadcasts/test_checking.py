@@ -106,6 +106,58 @@ def test_what_whatsapp_says_is_written_down_at_the_lead() -> None:
     assert (silent.on_whatsapp_at, silent.not_on_whatsapp_at) == (None, None)
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_two_numbers_of_one_person_are_written_to_once(is_asked: bool) -> None:
+    device, name = DeviceFactory(), "551187654321"
+    known = LeadFactory(phone=name)
+    if is_asked:
+        first(device, known)
+    spellings = [first(device, LeadFactory(phone=p)) for p in ("5511987654321", "55011987654321")]
+    session = Session(**{lead.phone: name for lead in spellings})
+
+    Checks().look([Turn(lease(device, session))])
+
+    for lead in (known, *spellings):
+        lead.refresh_from_db()
+    assert [lead.whatsapp_phone for lead in spellings] == [None, None]
+    assert all(lead.not_on_whatsapp_at for lead in spellings)
+    assert (known.on_whatsapp_at is not None) is is_asked
+
+
+def test_of_two_spellings_the_first_is_the_person() -> None:
+    device = DeviceFactory()
+    spellings = [first(device, LeadFactory(phone=p)) for p in ("5511987654321", "55011987654321")]
+    session = Session(**{lead.phone: "551187654321" for lead in spellings})
+    turn, checks = Turn(lease(device, session)), Checks()
+    checks.look([turn])
+    Lead.objects.update(on_whatsapp_at=None, not_on_whatsapp_at=None)
+    turn.next_at, checks._asked = 0, {}
+    checks.look([turn])  # and stays so
+
+    assert list(Lead.objects.order_by("pk").values_list("whatsapp_phone", flat=True)) == [
+        "551187654321", None,
+    ]  # fmt: skip
+
+
+def test_a_number_that_is_another_s_on_whatsapp_is_the_same_person() -> None:
+    device, name = DeviceFactory(), "551187654321"
+    LeadFactory(phone="5511987654321", whatsapp_phone=name)
+    later = first(device, LeadFactory(phone=name))
+
+    Checks().look([Turn(lease(device, Session()))])
+
+    later.refresh_from_db()
+    assert later.not_on_whatsapp_at
+
+
+def test_a_device_that_may_write_to_nobody_new_looks_nobody_up() -> None:
+    tomorrow = timezone.now() + timedelta(days=1)
+    device, session = DeviceFactory(first_contacts_blocked_until=tomorrow), Session()
+    first(device)
+    Checks().look([Turn(lease(device, session))])
+    assert session.asked == []
+
+
 def test_no_more_are_asked_about_than_so_many_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checking, "AT_ONCE", 2)
     device, session = DeviceFactory(), Session()

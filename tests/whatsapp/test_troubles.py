@@ -150,7 +150,7 @@ def test_a_stopped_client_is_asked_in_vain_and_ends_nothing(
     client.call("stop")
     client.end()
 
-    with pytest.raises(ClientError, match="client is nil$"):
+    with pytest.raises(ClientError, match=r"client is nil$"):
         client.call(verb, **arguments)
 
 
@@ -160,7 +160,7 @@ def test_without_a_connection_no_file_is_uploaded(
     client = start_client().link(phone)
     whatsapp.go_away()
 
-    with pytest.raises(ClientError, match="^UploadError: failed to refresh media connections"):
+    with pytest.raises(ClientError, match=r"^UploadError: failed to refresh media connections"):
         client.call("upload", content=b"x")
 
 
