@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class Checks:
         self._turns: dict[int, Turn] = {}
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._asked: dict[str, float] = {}  # numbers, and when
+        self._asked: dict[str, float] = {}  # numbers that got no answer, and when
 
     def add(self, lease: Lease) -> None:
         """Takes in a device that was leased, if its transport can tell."""
@@ -90,7 +91,8 @@ class Checks:
             for turn in due:
                 self._take(turn)
         finally:
-            connection.close()  # for a minute it is not needed
+            with suppress(Exception):  # whatever it is: this thread must live
+                connection.close()  # for a minute it is not needed
 
     def _take(self, turn: Turn) -> None:
         pk = turn.lease.device.pk
@@ -115,6 +117,8 @@ class Checks:
             phone: name for phone, name in lease.session.check(phones).items() if phone in phones
         }
         survive_conflicts(Lead.objects.note_presence)(answers)
+        for phone in answers:  # now the lead knows
+            del self._asked[phone]
         missing = sum(not name for name in answers.values())
         logger.info(
             "Device %s: of %d numbers looked up %d are not on WhatsApp",
