@@ -135,6 +135,7 @@ NEEDED = (
     "lead_id",
     "recipient_phone",
     "body",
+    "attachment_id",
     "priority",
     "min_delay_seconds",
     "max_delay_seconds",
@@ -188,7 +189,11 @@ def claim(
     claimed = list(
         model.objects.filter(pk__in=heads, processing_worker_id=token)
         .only(*NEEDED)
-        .annotate(lead_device=F("lead__device_id"), refusal=skip_reason("lead__"))
+        .annotate(
+            lead_device=F("lead__device_id"),
+            lead_whatsapp=F("lead__whatsapp_phone"),
+            refusal=skip_reason("lead__"),
+        )
         .order_by("pk")
     )
     if claimed:
@@ -280,7 +285,10 @@ def keep_with(model: type[BroadcastMessage], devices: Mapping[int, int]) -> None
 
 
 def newest(model: type[BroadcastMessage]) -> int:
-    """See BroadcastMessageQuerySet.newest. Asked twice a second, so written by hand."""
+    """Returns the highest id so far, 0 where there is none: when it grew, something came.
+
+    Asked twice a second while there is nothing to do, so written by hand.
+    """
     with connection.cursor() as cursor:
         cursor.execute(NEWEST.format(messages=connection.ops.quote_name(model._meta.db_table)))
         return cursor.fetchone()[0] or 0

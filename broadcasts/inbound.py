@@ -142,7 +142,7 @@ class Reports:
 
 @survive_conflicts
 def _note_reply(device_id: int, phone: str, body: str) -> None:
-    leads = Lead.objects.filter(phone=phone)
+    leads = Lead.objects.at(phone)
     leads.update(last_replied_at=Now())
     # Before all else: nothing that goes wrong below may cost a STOP.
     if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):

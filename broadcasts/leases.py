@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 
 from broadcasts import pacing
+from broadcasts.checking import Checks
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent, settle_unknown, unknown_of
 from broadcasts.retrying import survive_conflicts
@@ -52,7 +53,7 @@ class Lease:
     connected: bool = False
     is_given_up: bool = False
     in_flight: BroadcastMessage | None = None
-    look_again_at: float = 0.0  # by clock(): there was nothing to send, ask again then
+    look_again_at: float = 0.0  # by clock(): what was due is held, ask again then
     idle_seconds: float = 0.5  # and so long after the next time
 
 
@@ -66,6 +67,7 @@ class Leases:
         self.capacity = capacity
         self.report = report
         self.held: dict[int, Lease] = {}
+        self._checks = Checks()
         self._renewed_at = -math.inf
         self._looked_at = -math.inf
         self._refreshed_at = -math.inf
@@ -342,13 +344,15 @@ class Leases:
             self._release({device.pk: epoch})
             self._avoid_until[device.pk] = time.monotonic() + AVOID_SECONDS
             return
-        self.held[device.pk] = Lease(
+        lease = Lease(
             device=device,
             epoch=epoch,
             session=session,
             pace=pace,
             slot=pacing.Slot.of(device),
         )
+        self.held[device.pk] = lease
+        self._checks.add(lease)
 
     def _reporter(self, pk: int, epoch: int) -> Callable[[Event], None]:
         return lambda event: self.report(pk, epoch, event)
@@ -376,6 +380,7 @@ class Leases:
             survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
 
     def _close(self, pk: int) -> None:
+        self._checks.drop(pk)
         try:
             self.held.pop(pk).session.close()
         except Exception:  # one account's trouble must not end the others' sessions

@@ -102,6 +102,17 @@ class BroadcastMessage(models.Model):
     recipient_phone = models.CharField(_("phone"), max_length=15)
     recipient_name = models.CharField(_("name"), max_length=150, blank=True)
     body = models.TextField(_("text"), blank=True)
+    # A column and no more, in a table of millions: see Attachment.is_carried.
+    attachment = models.ForeignKey(
+        "attachments.Attachment",
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+        verbose_name=_("attachment"),
+    )
     priority = models.PositiveSmallIntegerField(
         _("lane"), choices=Priority.choices, default=Priority.CAMPAIGN
     )

@@ -32,7 +32,7 @@ from devices.transports.base import (
     Session,
     Unknown,
 )
-from leads.models import Lead
+from leads.models import Lead, SkipReason
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -215,9 +215,8 @@ def _record_refused(results: Sequence[Sent]) -> int:
     assert isinstance(outcome, Refused)
     failed = {"status": "failed", "finished_at": Now()} | _error(outcome)
     if outcome.retry_after is None:
-        if outcome.code == "not_on_whatsapp":
-            leads = [r.message.lead_id for r in results if r.message.lead_id]
-            _update(Lead.objects.filter(pk__in=sorted(leads)), not_on_whatsapp_at=Now())
+        if outcome.code == SkipReason.NOT_ON_WHATSAPP:
+            return _record_nobody(results)
         return _update(_mine(results), **failed)
     spent = [r for r in results if _attempt(r) >= MAX_ATTEMPTS]
     again = [r for r in results if _attempt(r) < MAX_ATTEMPTS]
@@ -227,6 +226,22 @@ def _record_refused(results: Sequence[Sent]) -> int:
         values = RELEASED | _error(outcome) | {"scheduled_at": Case(*due)}
         recorded += _update(_mine(again), **values)
     return recorded
+
+
+def _record_nobody(results: Sequence[Sent]) -> int:
+    """Of numbers that are not on WhatsApp: left out like those of whom that was known before."""
+    leads = [r.message.lead_id for r in results if r.message.lead_id]
+    _update(
+        Lead.objects.filter(pk__in=sorted(leads)), not_on_whatsapp_at=Now(), on_whatsapp_at=None
+    )
+    return _update(
+        _mine(results),
+        status="skipped",
+        skip_reason=SkipReason.NOT_ON_WHATSAPP,
+        finished_at=Now(),
+        error_code="",
+        error_message="",
+    )
 
 
 def _attempt(result: Sent) -> int:

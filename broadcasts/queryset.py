@@ -86,10 +86,6 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         devices = Device.objects.alias(first=first).filter(first__isnull=False, pk__in=sorted(ids))
         return set(devices.order_by().values_list("pk", flat=True))
 
-    def newest(self) -> int:
-        """Returns the highest id so far, 0 where there is none: when it grew, something came."""
-        return claiming.newest(self.model)
-
     def first_due(self, within: timedelta) -> dict[int, datetime]:
         """Returns {device id: when its first pending message is due}, where that is past or near.
 

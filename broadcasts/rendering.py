@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
@@ -75,6 +76,14 @@ def prepare(body: str) -> Callable[[str, str, str], str]:
         return "".join(parts)
 
     return fill
+
+
+class BodyField(forms.CharField):
+    """A text as somebody wrote it. Browsers end a line with two characters; on a phone the second
+    would be a blank line, or count in the length."""
+
+    def to_python(self, value: object) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n")
 
 
 def validate_body(body: str) -> None:

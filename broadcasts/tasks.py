@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.core.management import call_command
 
+from attachments.models import Attachment
 from broadcasts.models import BroadcastMessage, Worker
 from leads.uploads import sweep
 
@@ -19,8 +20,9 @@ def expire_messages() -> dict[str, int]:
 
 
 def tidy_up() -> dict[str, int]:
-    """Once a day: sessions that ended, lists that nobody imported, broadcasters long gone (their
-    rows are of use while what they sent is still looked into)."""
+    """Once a day: sessions that ended, lists that nobody imported, files that nothing carries,
+    broadcasters long gone (their rows are of use while what they sent is still looked into)."""
     call_command("clearsessions")
     sweep()
+    Attachment.objects.sweep()
     return {"broadcasters": Worker.objects.forget(older_than=timedelta(days=30))}

@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import InterfaceError, OperationalError, connection
@@ -29,12 +28,14 @@ from broadcasts.errands import Errands
 from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
+from broadcasts.lookout import Lookout
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.senders import Senders
+from broadcasts.shelf import FileGone, Shelf
 from devices.models import Device
-from devices.transports.base import Event, NotSent, Outcome, OutgoingMessage, Unknown
+from devices.transports.base import Answer, Event, NotSent, Outcome, Refused, Unknown
 from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
@@ -49,9 +50,6 @@ BUSY = 50  # after a turn that served so many the next begins at once
 # less often when that something is held.
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 8.0
-# A look for what is due costs the more, the more devices there are, so many make it less often as
-# long as nothing is new in the queue: what is resumed or tried again is no new row.
-LOOK_SECONDS_A_DEVICE = 0.005
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
 
@@ -84,11 +82,10 @@ class Broadcaster:
         self._agenda = Agenda()
         self._turned_at = -math.inf
         self._served = 0
-        self._looked_for_work_at = -math.inf
-        self._look_for_work_at = -math.inf
-        self._newest = 0
+        self._lookout = Lookout(clock)
         self._senders = Senders(capacity)
         self._errands = Errands(self.id)
+        self._shelf = Shelf()
         self._drained_since = math.inf
         self._was_interrupted = False
         self._footprint = Footprint()
@@ -128,37 +125,30 @@ class Broadcaster:
 
     # Sending
 
-    def _put_down(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+    def _put_down(self, lease: Lease, *, not_before: float = 0.0) -> None:
         """Puts a device down for the moment at which its pace next lets it send."""
         if lease.connected and lease.in_flight is None:
             now = self._leases.now()
-            at = max(pacing.earliest(lease.pace, lease.slot, now), not_before or now)
-            self._agenda.put(lease.device.pk, clock() + (at - now).total_seconds())
+            wait = pacing.earliest(lease.pace, lease.slot, now) - now
+            self._agenda.put(lease.device.pk, max(clock() + wait.total_seconds(), not_before))
 
     def _look_for_work(self) -> None:
         """Puts devices down again that had nothing to send, for when something of theirs is due."""
-        now = clock()
-        if now < self._looked_for_work_at + IDLE_SECONDS:
-            return
-        self._looked_for_work_at = now
-        newest = BroadcastMessage.objects.newest()
-        if newest == self._newest and now < self._look_for_work_at:
+        if not self._lookout.is_time():
             return
         idle = [
             lease
             for pk, lease in self._leases.held.items()
             if lease.connected and lease.in_flight is None and pk not in self._agenda
-            and lease.look_again_at <= now
-        ]  # fmt: skip
+        ]
         if not idle:
             return
-        first_due = BroadcastMessage.objects.first_due(timedelta(seconds=LONGEST_IDLE_SECONDS))
-        self._newest = newest
-        pause_seconds = LOOK_SECONDS_A_DEVICE * len(self._leases.held)
-        self._look_for_work_at = now + min(pause_seconds, LONGEST_IDLE_SECONDS)
+        first_due = self._lookout.first_due(len(self._leases.held))
+        now = self._leases.now()
         for lease in idle:
             if at := first_due.get(lease.device.pk):
-                self._put_down(lease, not_before=at)
+                due_at = clock() + (at - now).total_seconds()
+                self._put_down(lease, not_before=max(due_at, lease.look_again_at))
 
     def _send_due(self) -> None:
         if not self._leases.are_safe():
@@ -187,6 +177,7 @@ class Broadcaster:
         )
         self._rest(due, served={message.device_id or 0 for message in claimed})
         if sendable := self._leave_out(claimed):
+            self._shelf.know(sendable)
             self._hand_over(sendable)
 
     def _hand_over(self, messages: list[BroadcastMessage]) -> None:
@@ -270,10 +261,12 @@ class Broadcaster:
         if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
             self._put(Sent(message, NotSent()))
             return
-        outgoing = OutgoingMessage(message.key, message.recipient_phone, message.body)
         late_seconds = clock() - began_at
+        answer: Answer
         try:
-            answer = lease.session.send(outgoing)
+            answer = lease.session.send(self._shelf.pack(message))
+        except FileGone as error:
+            answer = Refused("file_gone", str(error))
         except Exception as error:  # whatever it was, it has not said that nothing left
             logger.exception("Message %s: the transport failed", message.pk)
             answer = Unknown("transport_error", str(error))

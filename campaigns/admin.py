@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.db import models
 from django.db.models import Count
 from django.forms import ModelForm
 from django.http import HttpRequest
@@ -12,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.models import BroadcastMessage
+from broadcasts.rendering import BodyField
 from campaigns.models import Campaign
 from config.adminsite import ConfirmedAction, QuickAdmin, tag
 
@@ -25,6 +27,7 @@ class CampaignAdmin(QuickAdmin):
         "title", "state", "target_status", "scheduled_at", "audience_size", "sent", "failed",
         "open_messages", "show_messages", "created_by",
     ]  # fmt: skip
+    formfield_overrides = {models.TextField: {"form_class": BodyField}}
     list_filter = ["status", "target_status"]
     list_select_related = ["created_by"]
     list_per_page = 25

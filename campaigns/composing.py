@@ -93,6 +93,7 @@ def _copy(original: Campaign, request: HttpRequest) -> Campaign:
         copy = Campaign.objects.create(
             title=_("%(title)s (copy)") % {"title": original.title[:140]},
             message=original.message,
+            attachment=original.attachment,
             target_status=original.target_status,
             timezone=original.timezone,
             min_delay_seconds=original.min_delay_seconds,
@@ -106,7 +107,7 @@ def _copy(original: Campaign, request: HttpRequest) -> Campaign:
 
 def _compose(request: HttpRequest, campaign: Campaign) -> HttpResponse:
     is_new = campaign.pk is None
-    form = CampaignForm(request.POST or None, instance=campaign)
+    form = CampaignForm(request.POST or None, request.FILES or None, instance=campaign)
     then = request.POST.get("then", "")
     if then in ("save", "review") and form.is_valid():
         if not form.save_draft(request.user):

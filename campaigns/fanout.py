@@ -159,6 +159,7 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
             {
                 "campaign_id": campaign.pk,
                 "scheduled_at": campaign.scheduled_at,
+                "attachment_id": campaign.attachment_id,
                 "min_delay_seconds": campaign.min_delay_seconds,
                 "max_delay_seconds": campaign.max_delay_seconds,
             },

@@ -14,6 +14,8 @@ from django.forms.utils import from_current_timezone
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from attachments.forms import AttachmentField
+from broadcasts.rendering import BodyField
 from campaigns.audience import Audience
 from campaigns.models import Campaign
 from campaigns.preview import Preview, preview
@@ -46,11 +48,12 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
         initial="now",
     )
     starts_at = WallClockField(label=_("Date and time"), required=False)
+    attachment = AttachmentField()
 
     class Meta:
         model = Campaign
         fields = [
-            "title", "niches", "target_status", "devices", "message", "timezone",
+            "title", "niches", "target_status", "devices", "message", "attachment", "timezone",
             "min_delay_seconds", "max_delay_seconds",
         ]  # fmt: skip
         labels = {
@@ -63,6 +66,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
             "min_delay_seconds": _("Longer pauses than the devices' own, never shorter."),
             "max_delay_seconds": _("0: as the devices are set."),
         }
+        field_classes = {"message": BodyField}
         widgets = {
             "niches": forms.CheckboxSelectMultiple,
             "devices": forms.CheckboxSelectMultiple,
@@ -145,6 +149,7 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
         return preview(
             audience,
             values.get("message", ""),
+            attachment=values.get("attachment"),
             starts_at=values.get("scheduled_at"),
             min_delay_seconds=values.get("min_delay_seconds") or 0,
             max_delay_seconds=values.get("max_delay_seconds") or 0,

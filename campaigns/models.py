@@ -45,6 +45,10 @@ class Campaign(models.Model):
         help_text=_("{name}, {first_name}, {phone} and {niche} are filled in; {name|there} says "
                     "“there” where no name is known. *bold* _italic_ ~struck~"),
     )  # fmt: skip
+    attachment = models.ForeignKey(
+        "attachments.Attachment", on_delete=models.PROTECT, null=True, blank=True,
+        related_name="campaigns", verbose_name=_("picture, video or document"),
+    )  # fmt: skip
     niches = models.ManyToManyField(
         "leads.Niche", blank=True, related_name="campaigns", db_table="campaign_niches",
         verbose_name=_("niches"), help_text=_("Leads in any of these. None chosen: all leads."),
@@ -122,6 +126,8 @@ class Campaign(models.Model):
             raise ValidationError(
                 {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
             )
+        if self.attachment:
+            self.attachment.check_caption(self.message, field="message")
 
     @property
     def zone(self) -> ZoneInfo:

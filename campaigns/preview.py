@@ -16,6 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from attachments.models import Attachment
 from broadcasts.pacing import Pace, hold_of
 from broadcasts.rendering import render
 from broadcasts.templatetags.holds import away, held, in_short
@@ -47,6 +48,7 @@ class Preview:
     lead: Lead | None
     offset: int
     text: str
+    attachment: Attachment | None
     forecast: Forecast
     starts_at: datetime
     zone: ZoneInfo
@@ -102,6 +104,7 @@ def preview(
     audience: Audience,
     message: str,
     *,
+    attachment: Attachment | None = None,
     starts_at: datetime | None = None,
     min_delay_seconds: int = 0,
     max_delay_seconds: int = 0,
@@ -127,6 +130,7 @@ def preview(
         lead=lead,
         offset=offset,
         text=render(message, lead) if lead else message,
+        attachment=attachment,
         forecast=forecast(audience, starts_at, min_delay_seconds, max_delay_seconds),
         starts_at=starts_at,
         zone=zone,
@@ -138,6 +142,7 @@ def preview_of(campaign: Campaign, offset: int = 0) -> Preview:
     of_draft = preview(
         Audience.of(campaign) if campaign.pk else Audience(),
         campaign.message,
+        attachment=campaign.attachment,
         starts_at=campaign.scheduled_at,
         min_delay_seconds=campaign.min_delay_seconds,
         max_delay_seconds=campaign.max_delay_seconds,

@@ -13,6 +13,7 @@ urlpatterns = [
     path("sequences/", include("sequences.urls")),
     path("leads/", include("leads.urls")),
     path("messages/", include("broadcasts.urls")),
+    path("attachments/", include("attachments.urls")),
     path("devices/", include("devices.urls")),
     path("sign-in/", auth_views.LoginView.as_view(), name="login"),
     path("sign-out/", auth_views.LogoutView.as_view(), name="logout"),

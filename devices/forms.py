@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import phonenumbers
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -11,7 +12,6 @@ from django.utils.translation import gettext_lazy
 from devices.models import Device
 from devices.pairing import NOTICE_VERSION, Pairing
 from devices.transports import PAIRED
-from leads.phones import InvalidPhone, normalise_phone
 
 if TYPE_CHECKING:  # Django's own form classes take no type in brackets
     from django.contrib.auth.models import User
@@ -42,11 +42,21 @@ PACE = [
 
 
 def phone_in(text: str) -> str:
-    """Returns the number that somebody wrote, as it is stored; '' for nothing."""
+    """Returns the number that somebody wrote, as it is stored; '' for nothing.
+
+    Any number that exists: unlike a lead's, an account's own may be a landline's.
+    """
+    if not text.strip():
+        return ""
     try:
-        return normalise_phone(text, settings.PHONE_REGION) if text.strip() else ""
-    except InvalidPhone as error:
-        raise ValidationError(str(error)) from error
+        number = phonenumbers.parse(text, settings.PHONE_REGION)
+    except phonenumbers.NumberParseException as error:
+        raise ValidationError(
+            _("This is not a phone number. Write it like +60 12-345 6789.")
+        ) from error
+    if not phonenumbers.is_valid_number(number):
+        raise ValidationError(_("There is no such number. Is it complete, with its country code?"))
+    return f"{number.country_code}{phonenumbers.national_significant_number(number)}"
 
 
 class DeviceForm(_DeviceForm):

@@ -314,6 +314,8 @@ class SimulatedMessage(models.Model):
     key = models.CharField(_("message key"), max_length=64, blank=True)
     provider_message_id = models.CharField(max_length=64, blank=True)
     body = models.TextField(_("text"))
+    # The file that came with it: id, kind, hash, name. One column, as most have none.
+    media = models.CharField(max_length=255, blank=True, default="", db_default="")
     received_at = models.DateTimeField(_("received"), auto_now_add=True)
 
     class Meta:
@@ -329,6 +331,14 @@ class SimulatedMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.phone}: {self.body[:40]}"
+
+    @property
+    def attachment(self) -> dict[str, object] | None:
+        """What a page needs to show the file that came with it."""
+        if not self.media:
+            return None
+        pk, kind, _sha256, name = self.media.split(" ", 3)
+        return {"pk": int(pk), "kind": kind, "name": name}
 
 
 from devices.pairing import Pairing, Unlinking  # noqa: E402, F401  (it knows devices)

@@ -94,8 +94,8 @@ class LeadAdmin(QuickAdmin):
     search_help_text = _("The beginning of a number, or a part of a name")
     autocomplete_fields = ["device", "niches", "triggers"]
     readonly_fields = [
-        "opted_out_at", "opt_out_source", "not_on_whatsapp_at", "last_replied_at",
-        "created_at", "updated_at",
+        "opted_out_at", "opt_out_source", "on_whatsapp_at", "not_on_whatsapp_at",
+        "last_replied_at", "created_at", "updated_at",
     ]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["phone", "name", "status", "niches", "triggers", "device"]}),
@@ -111,8 +111,8 @@ class LeadAdmin(QuickAdmin):
             _("More"),
             {
                 "fields": [
-                    "source", "timezone", "not_on_whatsapp_at", "last_replied_at",
-                    "created_at", "updated_at",
+                    "source", "timezone", "on_whatsapp_at", "not_on_whatsapp_at",
+                    "last_replied_at", "created_at", "updated_at",
                 ]
             },
         ),

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -67,6 +68,10 @@ class SkipReason(models.TextChoices):
     NO_DEVICE = "no_device", _("no device to send from")
 
 
+# Numbers change hands, and people come to WhatsApp: what it said of one is so for so long.
+PRESENCE_LASTS = timedelta(days=90)
+
+
 def skip_reason(path: str = "") -> Case:
     """Returns the expression that says why a lead may not be messaged, '' where it may.
 
@@ -76,10 +81,10 @@ def skip_reason(path: str = "") -> Case:
     reasons = (
         (f"{path}opted_out_at__isnull", False, SkipReason.OPTED_OUT),
         (f"{path}consented_at__isnull", True, SkipReason.NO_CONSENT),
-        (f"{path}not_on_whatsapp_at__isnull", False, SkipReason.NOT_ON_WHATSAPP),
+        (f"{path}not_on_whatsapp_at__gt", Now() - PRESENCE_LASTS, SkipReason.NOT_ON_WHATSAPP),
     )
     return Case(
-        *(When(Q((field, empty)), then=Value(reason.value)) for field, empty, reason in reasons),
+        *(When(Q((field, value)), then=Value(reason.value)) for field, value, reason in reasons),
         default=Value(""),
         output_field=models.CharField(),
     )
@@ -93,6 +98,55 @@ class LeadQuerySet(models.QuerySet["Lead"]):
     def messageable(self) -> Self:
         """Of the leads of `with_skip_reason`, those who may be messaged."""
         return self.filter(Q(skip_reason=""))
+
+    def at(self, phone: str) -> Self:
+        """The leads whom WhatsApp knows by this number: one, if it is in the list only once."""
+        found = self.filter(Q(phone=phone) | Q(whatsapp_phone=phone))
+        # By key: an update by either of two numbers would lock every row that it looks at.
+        return self.filter(pk__in=list(found.order_by().values_list("pk", flat=True)))
+
+    def unasked(self) -> Self:
+        """Leads of whom it is not known, or not any more, whether they are on WhatsApp."""
+        recently = Now() - PRESENCE_LASTS
+        known = Q(on_whatsapp_at__gt=recently) | Q(not_on_whatsapp_at__gt=recently)
+        return self.exclude(known)
+
+    def note_presence(self, answers: Mapping[str, str]) -> None:
+        """Writes down what WhatsApp says of these numbers: by which it knows each, '' for none.
+
+        Two numbers that WhatsApp knows as one are one person, who would get everything twice: the
+        second is nobody's.
+        """
+        leads = dict(
+            self.filter(phone__in=sorted(answers)).order_by("pk").values_list("pk", "phone")
+        )
+        taken = set(self.filter(whatsapp_phone__in=sorted(answers)).values_list("whatsapp_phone"))
+        nobody, there = [], []
+        for pk, phone in leads.items():
+            name = answers[phone]
+            if name == phone and (phone,) not in taken:
+                there.append(pk)
+            elif name in ("", phone) or not self._rename(pk, name):
+                nobody.append(pk)
+        self.filter(pk__in=there).update(**self._present(), whatsapp_phone=None)
+        self.filter(pk__in=nobody).update(
+            not_on_whatsapp_at=Now(), on_whatsapp_at=None, whatsapp_phone=None
+        )
+
+    def _rename(self, pk: int, name: str) -> bool:
+        """Returns False if another lead has that number on WhatsApp."""
+        if self.filter(phone=name).exists():
+            return False
+        try:
+            with transaction.atomic():
+                self.filter(pk=pk).update(**self._present(), whatsapp_phone=name)
+        except IntegrityError:
+            return False
+        return True
+
+    @staticmethod
+    def _present() -> dict[str, Any]:
+        return {"on_whatsapp_at": Now(), "not_on_whatsapp_at": None}
 
     def skip_counts(self) -> dict[str, int]:
         """Returns how many of the leads of `with_skip_reason` have each reason; '' for none."""
@@ -181,6 +235,17 @@ class Lead(models.Model):
         null=True,
         blank=True,
         help_text=_("When WhatsApp last said that it does not know this number."),
+    )
+    on_whatsapp_at = models.DateTimeField(
+        _("on WhatsApp"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When WhatsApp last said that it knows this number."),
+    )
+    # Only where it is another: in Brazil and Mexico a digit that WhatsApp leaves out, or adds.
+    whatsapp_phone = models.CharField(
+        _("number on WhatsApp"), max_length=15, null=True, blank=True, editable=False, unique=True
     )
     last_replied_at = models.DateTimeField(_("last reply"), null=True, blank=True)
     # Not `device`: that one can be changed, and a device they never wrote to is new to them.

@@ -4,12 +4,14 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.db import models
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from broadcasts.rendering import BodyField
 from config.adminsite import (
     ConfirmedAction,
     LookOnlyAdmin,
@@ -28,6 +30,8 @@ Status = Sequence.Status
 class StepInline(admin.TabularInline):  # type: ignore[type-arg]
     model = SequenceStep
     extra = 0
+    formfield_overrides = {models.TextField: {"form_class": BodyField}}
+    exclude = ["attachment"]  # chosen on the page of the sequence, which shows it
     # A step that was sent stays on record; Django would read its messages to find that out.
     can_delete = False
 

@@ -10,6 +10,8 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from attachments.forms import AttachmentField
+from broadcasts.rendering import BodyField
 from devices.models import Device
 from leads.models import Trigger
 from leads.tags import fold_tag
@@ -89,9 +91,12 @@ class StepForm(_StepForm):
         label=gettext_lazy("Unit"), coerce=int, choices=UNITS[:3], initial=86_400
     )
 
+    attachment = AttachmentField()
+
     class Meta:
         model = SequenceStep
-        fields = ("position", "message")
+        fields = ("position", "message", "attachment")
+        field_classes = {"message": BodyField}
         widgets = {
             "position": forms.NumberInput(attrs={"min": 1, "max": _ASIDE - 1}),
             "message": forms.Textarea(attrs={"rows": 4}),
@@ -109,7 +114,9 @@ class StepForm(_StepForm):
 
     def has_changed(self) -> bool:
         """An empty row of the form is no step, whatever its position and delay say."""
-        return super().has_changed() if self.instance.pk else "message" in self.changed_data
+        if self.instance.pk:
+            return super().has_changed()
+        return not {"message", "attachment"}.isdisjoint(self.changed_data)
 
     def validate_constraints(self) -> None:
         """Left to the formset: two steps that change places are each in the other's way here."""

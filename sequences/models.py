@@ -106,6 +106,10 @@ class SequenceStep(models.Model):
         help_text=_("Seconds after the step before it; the first, after enrolment."),
     )  # fmt: skip
     message = models.TextField(_("message"), max_length=4096, validators=[validate_body])
+    attachment = models.ForeignKey(
+        "attachments.Attachment", on_delete=models.PROTECT, null=True, blank=True,
+        related_name="steps", verbose_name=_("picture, video or document"),
+    )  # fmt: skip
 
     class Meta:
         db_table = "sequence_steps"
@@ -122,6 +126,10 @@ class SequenceStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sequence} · {self.position}"
+
+    def clean(self) -> None:
+        if self.attachment:
+            self.attachment.check_caption(self.message, field="message")
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Deletes the step; who waits for it waits for the one after it instead."""

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from attachments.models import Attachment
 from broadcasts.acquaintance import known
 from broadcasts.allocation import Allocation
 from broadcasts.enqueueing import enqueue
@@ -121,7 +122,10 @@ def _advance_chunk(
         else:
             by_step[step.pk].append(contact.pk)
     moved: Counter[str] = Counter()
+    carried = {message.attachment_id for message in messages if message.attachment_id}
     with transaction.atomic():
+        if carried:
+            Attachment.objects.filter(pk__in=carried).mark_carried()
         enqueue(messages, unique=("sequence_step", "recipient_phone"))
         for (step_pk, reason), ids in stopped.items():
             moved["skipped"] += _stop(ids, step_pk, reason)
@@ -185,4 +189,5 @@ def _message(
         message.priority = BroadcastMessage.Priority.SEQUENCE_FIRST
     message.expires_at = allocation.deadline(message.device, expected_at, settings.RECOVERY_WINDOW)
     message.body = render(step.message, lead)
+    message.attachment_id = step.attachment_id
     return message

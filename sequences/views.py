@@ -82,7 +82,7 @@ def _form_page(request: HttpRequest, sequence: Sequence, flag: int, *, extra: in
     if data is not None and adding:
         _one_more(data)
     form = SequenceForm(data, instance=sequence)
-    steps = step_formset(extra)(data, instance=sequence, prefix="steps")
+    steps = step_formset(extra)(data, request.FILES or None, instance=sequence, prefix="steps")
     if data is not None and not adding and form.is_valid() and steps.is_valid():
         saved = save_with_steps(form, steps)
         _log(request, saved, flag, _("Saved with its steps."))

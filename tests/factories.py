@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 
 import factory
+from django.core.files.base import ContentFile
 from django.utils import timezone
 
+from attachments.models import Attachment
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from devices.models import Device
 from leads.models import Lead, Niche, Trigger
 from sequences.models import Sequence, SequenceContact, SequenceStep
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 class NicheFactory(factory.django.DjangoModelFactory):
@@ -119,6 +126,22 @@ class SequenceContactFactory(factory.django.DjangoModelFactory):
 
     sequence = factory.SubFactory(SequenceFactory)
     lead = factory.SubFactory(LeadFactory)
+
+
+class AttachmentFactory(factory.django.DjangoModelFactory):
+    """A picture of one point, stored as an upload is."""
+
+    class Meta:
+        model = Attachment
+
+    name = factory.Sequence(lambda n: f"picture {n}.png")
+    content = PNG
+
+    @classmethod
+    def _create(
+        cls, model_class: type[Attachment], *args: object, name: str, content: bytes
+    ) -> Attachment:
+        return Attachment.objects.keep(ContentFile(content), name)
 
 
 class BroadcastMessageFactory(factory.django.DjangoModelFactory):

@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from tests.factories import (
+    AttachmentFactory,
     BroadcastMessageFactory,
     CampaignFactory,
     DeviceFactory,
@@ -31,6 +32,7 @@ LOOKS = {
     "leads:list", "leads:detail",
     "messages:list", "messages:detail",
     "devices:list", "devices:detail", "devices:phone",
+    "attachments:content",
 }  # fmt: skip
 ROWS: dict[str, Callable[[], Any]] = {
     "campaigns": lambda: CampaignFactory(sending=True),
@@ -38,6 +40,7 @@ ROWS: dict[str, Callable[[], Any]] = {
     "leads": LeadFactory,
     "messages": BroadcastMessageFactory,
     "devices": DeviceFactory,
+    "attachments": AttachmentFactory,
 }
 
 pytestmark = pytest.mark.django_db

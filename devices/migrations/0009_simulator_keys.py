@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("devices", "0004_first_contacts"),
+        ("devices", "0008_simulated_media"),
     ]
 
     operations = [

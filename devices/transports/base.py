@@ -6,14 +6,34 @@ sessions. See docs/transports.md for how to write one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from devices.models import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file that a message carries; its text is the caption.
+
+    `id` is Siaran's number of the file, which none other ever gets.
+    `read` returns what is in it, from memory or the database, and may raise. `sha256` is its hash:
+    by that a session knows a file again that it has uploaded before.
+    """
+
+    id: int
+    kind: Literal["image", "video", "document"]
+    content_type: str
+    name: str
+    size: int
+    sha256: str
+    read: Callable[[], bytes]
+    width: int = 0  # of an image, where it is known
+    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +44,7 @@ class OutgoingMessage:
     key: str
     phone: str
     body: str
+    media: Media | None = None
 
 
 # What became of a send. Exactly one of these comes back; a session never raises on purpose.
@@ -170,6 +191,19 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Disconnects. Nothing is reported afterwards."""
+        ...
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """What a session has besides, if its transport can tell who is on WhatsApp."""
+
+    def check(self, phones: Sequence[str]) -> Mapping[str, str]:
+        """Returns by which number WhatsApp knows each of these, '' for those that are not on it;
+        nothing of those that it says nothing about.
+
+        Called from a thread of its own, also while a message is being sent; may wait, and raise.
+        """
         ...
 
 

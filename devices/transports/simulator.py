@@ -12,7 +12,7 @@ import random
 import secrets
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,6 +67,7 @@ class World:
     read: float = 0.6
     replies: float = 0.08
     opts_out: float = 0.01
+    checks: bool = False  # whether it says before a send who is on WhatsApp
     receipt_seconds: tuple[float, float] = (0.5, 20.0)
 
     def nature(self, trait: str, phone: str) -> float:
@@ -124,6 +125,9 @@ class SimulatorSession:
             provider_message_id=f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}",
             body=message.body,
         )
+        if message.media:
+            file = message.media
+            received.media = f"{file.id} {file.kind} {file.sha256} {file.name}"
         arrival = recorder.write(Arrival(self.device_id, self.token, received))
         arrived = partial(self._arrived, arrival, received, way_seconds, answer)
         arrival.add_done_callback(lambda _: _later(0, arrived, answer))
@@ -227,6 +231,13 @@ class SimulatorSession:
                 self._report(event)
 
 
+class CheckingSession(SimulatorSession):
+    __slots__ = ()
+
+    def check(self, phones: Sequence[str]) -> dict[str, str]:
+        return {phone: phone if self.world.is_on_whatsapp(phone) else "" for phone in phones}
+
+
 def _later(seconds: float, call: Callable[[], None], answer: Future[Outcome]) -> None:
     """Calls it after so long, at once for 0; what it raises is the answer."""
 
@@ -251,4 +262,5 @@ class SimulatorTransport:
             self.world = world
 
     def open(self, device: Device, report: Report) -> SimulatorSession:
-        return SimulatorSession(device, report, self.world)
+        session = CheckingSession if self.world.checks else SimulatorSession
+        return session(device, report, self.world)

@@ -47,10 +47,10 @@ def assert_everybody_once(campaign: Campaign) -> None:
     assert list(ledger.violations(campaign)) == []
     counts = campaign.counts()
     # The simulator itself says who got nothing, and why: they are not on WhatsApp.
-    assert counts["sent"] + counts["failed"] == campaign.audience_size, counts
+    assert counts["sent"] + counts["skipped"] == campaign.audience_size, counts
     assert reception.received.total() == counts["sent"]
-    refused = campaign.messages.filter(status="failed")
-    assert set(refused.values_list("error_code", flat=True)) <= {"not_on_whatsapp"}
+    refused = campaign.messages.filter(status="skipped")
+    assert set(refused.values_list("skip_reason", flat=True)) <= {"not_on_whatsapp"}
 
 
 def test_killed_in_mid_campaign_nobody_gets_it_twice_and_nobody_is_missing() -> None:

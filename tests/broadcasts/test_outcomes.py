@@ -77,6 +77,7 @@ def test_a_number_that_is_not_on_whatsapp_is_remembered_at_the_lead() -> None:
     message = after(on_the_wire(), Refused("not_on_whatsapp", "Not on WhatsApp."))
 
     assert message.lead.not_on_whatsapp_at is not None
+    assert (message.status, message.skip_reason) == ("skipped", "not_on_whatsapp")
 
 
 def test_refused_for_now_waits_and_is_tried_again() -> None:

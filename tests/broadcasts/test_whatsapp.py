@@ -16,7 +16,23 @@ from broadcasts.templatetags.whatsapp import whatsapp
         ("*bold*, *too*.", "<strong>bold</strong>, <strong>too</strong>."),
         ("a_file_name 2*3*4", "a_file_name 2*3*4"),
         ("https://example.com/a_b_c", "https://example.com/a_b_c"),
-        ("* a list *", "* a list *"),
+        ("https://example.com/_a_/*b*", "https://example.com/_a_/*b*"),
+        ("see _https://example.com/a_b_", "see _https://example.com/a_b_"),
+        ("`a *b*` and `", "<code>a *b*</code> and `"),
+        ("`two\nlines`", "`two\nlines`"),
+        ("* one *two*\n- three", "• one <strong>two</strong>\n• three"),
+        ("1. one\n2. _two_", "1. one\n2. <em>two</em>"),
+        ("a - b * c", "a - b * c"),
+        ("> *so* they say\nwe", "<q><strong>so</strong> they say</q>\nwe"),
+        (">none\na > b", "&gt;none\na &gt; b"),
+        ("```a```- b", "<code>a</code>- b"),
+        ("*RM 8*/unit, ~RM 10~.", "<strong>RM 8</strong>/unit, <s>RM 10</s>."),
+        ("* bold*", "• bold*"),
+        ("a * b* c", "a * b* c"),
+        ("**", "**"),
+        ("*harga* murah *sekali*", "<strong>harga</strong> murah <strong>sekali</strong>"),
+        ("*你好*", "<strong>你好</strong>"),
+        ("_*~all~*_", "<em><strong><s>all</s></strong></em>"),
         ("*one\nline*", "*one\nline*"),
         ("two\nlines", "two\nlines"),
         ("", ""),
@@ -28,11 +44,21 @@ def test_a_message_looks_as_on_the_phone(text: str, html: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["<script>alert(1)</script>", "*<b>*", "```<img src=x>```", '_" onload="x_', "&lt;b&gt;"],
+    [
+        "<script>alert(1)</script>",
+        "*<b>*",
+        "```<img src=x>```",
+        '_" onload="x_',
+        "&lt;b&gt;",
+        "> <img src=x>",
+        "`<b>`",
+        "- <b>",
+        "https://x.example/<b>",
+    ],
 )
 def test_nothing_of_the_text_becomes_markup(text: str) -> None:
     html = str(whatsapp(text))
-    for ours in ("strong", "em", "s", "code"):
+    for ours in ("strong", "em", "s", "code", "q"):
         html = html.replace(f"<{ours}>", "").replace(f"</{ours}>", "")
     assert not set("<>\"'") & set(html)
 

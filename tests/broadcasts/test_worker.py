@@ -136,7 +136,7 @@ def test_a_test_message_needs_no_lead() -> None:
     assert len(bubbles("60123456789")) == 1
 
 
-def test_a_number_that_is_not_on_whatsapp_fails_and_is_left_out_next_time(
+def test_who_is_not_on_whatsapp_is_left_out_now_and_next_time(
     world: Callable[..., None],
 ) -> None:
     world(not_on_whatsapp=1)
@@ -146,7 +146,8 @@ def test_a_number_that_is_not_on_whatsapp_fails_and_is_left_out_next_time(
     drain()
 
     message = campaign.messages.get()
-    assert (message.status, message.error_code) == ("failed", "not_on_whatsapp")
+    assert (message.status, message.skip_reason) == ("skipped", "not_on_whatsapp")
+    assert (message.attempts, message.error_code) == (1, "")
     assert Lead.objects.with_skip_reason().get(pk=lead.pk).skip_reason == "not_on_whatsapp"
 
 

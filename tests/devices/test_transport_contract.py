@@ -6,6 +6,7 @@ To add one: a fixture that yields a Lab, and its name in `lab`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 import sys
@@ -14,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,7 @@ from devices.transports.base import (
     Accepted,
     Connected,
     Event,
+    Media,
     NotSent,
     Outcome,
     OutgoingMessage,
@@ -50,6 +53,8 @@ class Lab:
 
     transport: Transport
     received: Callable[[Device, str], list[str]]
+    # Which files came with them, by hash.
+    files: Callable[[Device, str], list[str]] = lambda device, phone: []
     is_sure: bool = True  # its recall() can tell that a message never left
     _open: ExitStack = field(default_factory=ExitStack)
 
@@ -83,7 +88,12 @@ def simulator() -> Iterator[Lab]:
         return list(rows.values_list("body", flat=True))
 
     world = World(latency_seconds=(0, 0), not_on_whatsapp=0, media_host_down=0, delivered=0)
-    lab = Lab(SimulatorTransport(world), received)
+
+    def files(device: Device, phone: str) -> list[str]:
+        rows = SimulatedMessage.objects.filter(device=device, phone=phone).exclude(media="")
+        return [row.media.split()[2] for row in rows]
+
+    lab = Lab(SimulatorTransport(world), received, files)
     with lab._open:
         yield lab
 
@@ -133,6 +143,26 @@ def test_it_connects_and_what_it_sends_arrives_once(lab: Lab) -> None:
     assert isinstance(outcome, Accepted)
     assert 0 < len(outcome.provider_message_id) <= 64
     assert lab.received(device, MESSAGE.phone) == [MESSAGE.body]
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "document"])
+def test_a_file_arrives_with_its_text_or_nothing_does(lab: Lab, kind: Any) -> None:
+    """Never the text alone: without its picture it says something else."""
+    device = DeviceFactory()
+    content = b"any bytes"
+    media = Media(
+        1, kind, "any/type", "Shop ✓.bin", len(content), hashlib.sha256(content).hexdigest(),
+        lambda: content,
+    )  # fmt: skip
+
+    outcome = outcome_of(lab.open(device).send(replace(MESSAGE, media=media)))
+
+    if isinstance(outcome, Accepted):
+        assert lab.files(device, MESSAGE.phone) == [media.sha256]
+        assert lab.received(device, MESSAGE.phone) == [MESSAGE.body]
+    else:
+        assert isinstance(outcome, Refused)
+        assert lab.received(device, MESSAGE.phone) == []
 
 
 def test_it_remembers_what_it_sent_also_in_a_later_session(lab: Lab) -> None:

@@ -3,14 +3,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models.functions import Now
 from django.utils import timezone
 
+from attachments.models import KEPT_FOR, Attachment
 from broadcasts.models import BroadcastMessage
 from devices.models import Device
 from leads.models import Trigger
 from sequences import progress
-from sequences.models import Sequence, SequenceContact
-from tests.factories import DeviceFactory, LeadFactory, SequenceFactory, SequenceStepFactory
+from sequences.models import Sequence, SequenceContact, SequenceStep
+from tests.factories import (
+    AttachmentFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceFactory,
+    SequenceStepFactory,
+)
 
 pytestmark = pytest.mark.django_db
 DAY = 86_400
@@ -50,6 +58,24 @@ def test_a_lead_with_the_trigger_is_enrolled_once() -> None:
     assert process()["enrolled"] == 1
     assert process()["enrolled"] == 0
     assert SequenceContact.objects.count() == 1
+
+
+def test_a_step_s_messages_carry_its_file_and_keep_it_when_it_gets_another() -> None:
+    sequence = drip(0, 0)
+    step = sequence.steps.all()[0]
+    old, new = AttachmentFactory.create_batch(2)
+    SequenceStep.objects.filter(pk=step.pk).update(attachment=old)
+    for attachment in (old, new):
+        LeadFactory(triggers=["COLDVITAC"])
+        SequenceStep.objects.filter(pk=step.pk).update(attachment=attachment)
+        process()
+
+    carried = BroadcastMessage.objects.filter(sequence_step=step).order_by("pk")
+    assert [message.attachment for message in carried] == [old, new]
+    Attachment.objects.update(kept_at=Now() - KEPT_FOR * 2)
+    assert Attachment.objects.sweep() == 0
+    others = BroadcastMessage.objects.exclude(sequence_step=step)
+    assert {message.attachment for message in others} <= {None}
 
 
 def test_triggers_are_matched_exactly() -> None:

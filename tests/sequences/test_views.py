@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from attachments.models import Attachment
 from leads.models import SkipReason
 from sequences.forms import SequenceForm
 from sequences.models import Sequence, SequenceStep
 from sequences.standing import delay_in_words
+from tests.attachments.files import PDF
 from tests.factories import (
     BroadcastMessageFactory,
     DeviceFactory,
@@ -167,6 +170,32 @@ def test_steps_change_places(operator_client: Client) -> None:
     response = operator_client.post(reverse("sequences:edit", args=[sequence.pk]), data)
     assert response.status_code == 302
     assert list(sequence.steps.values_list("position", "message")) == [(1, "b"), (2, "a")]
+
+
+def test_a_step_is_written_with_its_file(operator_client: Client) -> None:
+    upload = SimpleUploadedFile("Guide.pdf", PDF)
+    posted = form(step(1, "Read this", attachment=upload), step(2, "Then this"))
+    operator_client.post(reverse("sequences:create"), posted)
+    first, second = SequenceStep.objects.all()
+    assert (str(first.attachment), second.attachment) == ("Guide.pdf", None)
+    page = operator_client.get(reverse("sequences:detail", args=[first.sequence_id]))
+    assert "Guide.pdf" in page.content.decode()
+
+
+def test_a_file_stays_with_its_step_while_others_are_written(operator_client: Client) -> None:
+    upload = SimpleUploadedFile("Guide.pdf", PDF)
+    posted = form(step(1, "Read this", attachment=upload), add_step="1")
+    page = operator_client.post(reverse("sequences:create"), posted).content.decode()
+    kept = Attachment.objects.get()
+    assert f'name="steps-0-attachment-kept" value="{kept.pk}"' in page
+    assert not Sequence.objects.exists()
+
+
+def test_a_file_without_a_text_is_no_step(operator_client: Client) -> None:
+    posted = form(step(1, "", attachment=SimpleUploadedFile("Guide.pdf", PDF)))
+    page = operator_client.post(reverse("sequences:create"), posted).content.decode()
+    assert "This field is required" in page
+    assert not Sequence.objects.exists()
 
 
 def test_a_step_that_nobody_received_is_deleted_and_its_position_used_again(

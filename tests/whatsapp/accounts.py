@@ -51,6 +51,7 @@ class Directory:
         self._media = media
         self._accounts: dict[str, Account] = {}
         self._lids: dict[str, Account] = {}
+        self._aliases: dict[str, str] = {}
 
     def register(self, number: str) -> Account:
         """Returns the account of this number, a new one if there is none."""
@@ -61,6 +62,14 @@ class Directory:
 
     def of_number(self, number: str) -> Account | None:
         return self._accounts.get(number)
+
+    def add_alias(self, number: str, alias: str) -> None:
+        """Lets people look a number up who write it another way, as in Brazil with its ninth digit;
+        a message to that is nobody's."""
+        self._aliases[alias] = number
+
+    def look_up(self, written: str) -> Account | None:
+        return self.of_number(self._aliases.get(written, written))
 
     def of(self, jid: JID) -> Account | None:
         return (self._lids if jid.server == LID_SERVER else self._accounts).get(jid.user)

@@ -105,6 +105,11 @@ class Host:
         sent = self._client.send_document(build_jid(to), content, filename=name, caption=name)
         return str(sent.ID)
 
+    def upload(self, content: bytes) -> int:
+        from neonize.utils.enum import MediaType
+
+        return int(self._client.upload(content, MediaType.MediaDocument).FileLength)
+
     def is_on_whatsapp(self, numbers: list[str]) -> dict[str, bool]:
         found = self._client.is_on_whatsapp(*[f"+{number}" for number in numbers])
         return {answer.JID.User: answer.IsIn for answer in found}

@@ -51,6 +51,7 @@ class Received(NamedTuple):
     sender: str
     text: str
     media: bytes
+    file: dict[str, Any]
     copies: int
 
 
@@ -143,6 +144,15 @@ class Double:
     def ban(self, number: str, *, code: int, seconds: int) -> None:
         """Bans an account for so long; code is why: 101 for too many messages to strangers."""
         self.refuse_logins(402, number, code=code, expire=seconds)
+
+    def withhold_media(self) -> None:
+        """Leaves uploads without an answer, until it behaves."""
+        self.ask("withhold_media")
+
+    def uploads(self) -> int:
+        """Returns how many files were uploaded."""
+        count: int = self.ask("uploads")
+        return count
 
     def refuse_media(self, status: int) -> None:
         """Answers uploads with this status of HTTP."""

@@ -22,6 +22,8 @@ MAC_BYTES = 10
 class Store:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.is_open = asyncio.Event()  # until then uploads wait for their answer
+        self.is_open.set()
         self.status = 200  # what it answers to an upload; anything else keeps nothing
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,6 +32,7 @@ class Store:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             method, target, _ = head.split(maxsplit=2)
             body = await reader.readexactly(_content_length(head))
+            await self.is_open.wait()
             status, answer = self._answer(method, urlsplit(target).path, body)
             told = f"HTTP/1.1 {status} Answer\r\nContent-Length: {len(answer)}"
             writer.write(f"{told}\r\nConnection: close\r\n\r\n".encode() + answer)

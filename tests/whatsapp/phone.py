@@ -7,8 +7,10 @@ kept beside it.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from neonize.proto.waE2E.WAWebProtobufsE2E_pb2 import Message
 
@@ -27,6 +29,7 @@ class Received:
     sender: JID
     text: str
     media: bytes
+    file: dict[str, Any] = field(default_factory=dict)  # what is said of the file
     copies: int = 1
 
 
@@ -58,8 +61,8 @@ class Phone:
         if message.HasField("deviceSentMessage"):
             self._own.add(key)
             return False
-        text, media = self._open(message)
-        self.received[key] = Received(message_id, sender, text, media)
+        text, media, file = self._open(message)
+        self.received[key] = Received(message_id, sender, text, media, file)
         return True
 
     def write(self, text: str, bundle: Bundle) -> Node:
@@ -68,13 +71,22 @@ class Phone:
         encrypted = self._sessions.write(bundle, message, self._registration)
         return Node("enc", {"v": "2", "type": "pkmsg"}, encrypted)
 
-    def _open(self, message: Message) -> tuple[str, bytes]:
-        """Returns what there is to read, and the file that came with it."""
-        if message.HasField("imageMessage"):
-            image = message.imageMessage
-            return image.caption, self._media.read(image.directPath, image.mediaKey, "Image")
-        if message.HasField("documentMessage"):
-            document = message.documentMessage
-            content = self._media.read(document.directPath, document.mediaKey, "Document")
-            return document.caption, content
-        return message.conversation or message.extendedTextMessage.text, b""
+    def _open(self, message: Message) -> tuple[str, bytes, dict[str, Any]]:
+        """Returns what there is to read, the file that came with it, and what is said of that.
+
+        As the app does, it takes no file whose hash or length is not what the message says."""
+        for kind in ("Image", "Video", "Document"):
+            if not message.HasField(f"{kind.lower()}Message"):
+                continue
+            part = getattr(message, f"{kind.lower()}Message")
+            content = self._media.read(part.directPath, part.mediaKey, kind)
+            assert part.fileSHA256 == hashlib.sha256(content).digest()
+            assert part.fileLength == len(content)
+            told = {"kind": kind.lower(), "mimetype": part.mimetype}
+            told |= {
+                name: getattr(part, name)
+                for name in ("fileName", "width", "height")
+                if getattr(part, name, None)
+            }
+            return part.caption, content, told
+        return message.conversation or message.extendedTextMessage.text, b"", {}

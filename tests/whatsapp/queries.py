@@ -67,7 +67,8 @@ async def _look_up(connection: Connection, query: Node) -> None:
         else:
             written = asked.at("contact").data
             number = written.decode().lstrip("+").partition("@")[0]
-            account, jid = connection.world.directory.of_number(number), JID(number, USER_SERVER)
+            account = connection.world.directory.look_up(number)
+            jid = account.jid() if account else JID(number, USER_SERVER)
             told = [Node("contact", {"type": "in" if account else "out"}, written)]
         users.append(Node("user", {"jid": jid}, [*told, *_known(topics, account)]))
     await connection.answer(query, Node("usync", {}, [Node("list", {}, users)]))

@@ -23,12 +23,16 @@ class Sessions:
     def __init__(self, process: Process, name: str) -> None:
         self.process, self.name = process, name
 
-    def send(self, to: str, body: str = "Hi", key: str = "message-1") -> Outcome:
-        outcome: Outcome = self.process.result(self.begin_send(to, body, key))
+    def send(
+        self, to: str, body: str = "Hi", key: str = "message-1", file: dict[str, Any] | None = None
+    ) -> Outcome:
+        outcome: Outcome = self.process.result(self.begin_send(to, body, key, file))
         return outcome
 
-    def begin_send(self, to: str, body: str = "Hi", key: str = "message-1") -> int:
-        return self.process.begin("send", name=self.name, key=key, phone=to, body=body)
+    def begin_send(
+        self, to: str, body: str = "Hi", key: str = "message-1", file: dict[str, Any] | None = None
+    ) -> int:
+        return self.process.begin("send", name=self.name, key=key, phone=to, body=body, file=file)
 
     def recall(self, key: str = "message-1") -> Memory:
         memory: Memory = self.process.call("recall", name=self.name, key=key)

@@ -19,7 +19,7 @@ import django
 django.setup()
 
 from devices.transports import transport  # noqa: E402
-from devices.transports.base import Event, OutgoingMessage, Report, Session  # noqa: E402
+from devices.transports.base import Event, Media, OutgoingMessage, Report, Session  # noqa: E402
 
 SECONDS = 20
 
@@ -32,6 +32,7 @@ class Host:
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._writing = pipe, threading.Lock()
         self._sessions: dict[str, Session] = {}
+        self._reads = 0
 
     def serve(self) -> None:
         while True:
@@ -60,8 +61,24 @@ class Host:
 
         self._sessions[name] = _open(device, report)
 
-    def send(self, name: str, key: str, phone: str, body: str) -> Any:
-        return self._sessions[name].send(OutgoingMessage(key, phone, body))
+    def send(self, name: str, key: str, phone: str, body: str, file: Any = None) -> Any:
+        """`file` is the fields of a Media, with its content in place of `read`."""
+        media = None
+        if file:
+            content = file.pop("content")
+            media = Media(**file, read=lambda: self._read(content))
+        return self._sessions[name].send(OutgoingMessage(key, phone, body, media))
+
+    def _read(self, content: bytes) -> bytes:
+        self._reads += 1
+        return content
+
+    def reads(self) -> int:
+        """Returns how often the content of a file was asked for."""
+        return self._reads
+
+    def check(self, name: str, phones: list[str]) -> Any:
+        return self._sessions[name].check(phones)  # type: ignore[attr-defined]
 
     def recall(self, name: str, key: str) -> Any:
         return self._sessions[name].recall(key)
@@ -73,6 +90,11 @@ class Host:
         from devices.transports.neonize import session
 
         session.SEND_SECONDS = seconds
+
+    def wait_for_uploads(self, seconds: float) -> None:
+        from devices.transports.neonize import uploads
+
+        uploads.UPLOAD_SECONDS = seconds
 
     def close_in_a_report(self, device: int) -> bool:
         """Returns whether a session could be closed from inside of a report of its own."""

@@ -6,14 +6,23 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage, Worker
 from devices.models import Device
 from leads.models import Lead
-from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
+from tests.factories import (
+    PNG,
+    AttachmentFactory,
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+)
 from tests.processes import Process, broadcaster, wait_until
 from tests.whatsapp.client import Client
 from tests.whatsapp.conftest import NewPhone
@@ -119,6 +128,33 @@ def test_a_device_that_may_write_to_nobody_new_goes_on_with_people_it_knows(
 
     assert len(whatsapp.sends(phone.number)) == 1
     assert phone.received() == []
+
+
+def test_a_picture_goes_to_all_who_are_on_whatsapp_and_is_uploaded_once(
+    whatsapp: Double, device: Device, account: PhoneOf, new_phone: NewPhone, tmp_path: Path
+) -> None:
+    picture, phones = AttachmentFactory(), [new_phone(), new_phone()]
+    campaign = CampaignFactory(sending=True, attachment=picture)
+    for number in [phones[0].number, "60199999999", phones[1].number]:
+        BroadcastMessageFactory(
+            campaign=campaign, attachment=picture, device=device, lead=LeadFactory(phone=number),
+            priority=BroadcastMessage.Priority.CAMPAIGN_FIRST,
+        )  # fmt: skip
+    # Its pause is not over: time to ask who is there.
+    Device.objects.update(next_send_at=timezone.now() + timedelta(seconds=10))
+    before = whatsapp.uploads()
+
+    with running(whatsapp, tmp_path) as process:
+        wait_until(lambda: campaign.counts()["sent"] == 2 and campaign.counts()["skipped"] == 1)
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+    assert [phone.received()[0].media for phone in phones] == [PNG] * 2
+    assert whatsapp.uploads() == before + 1
+    left_out = campaign.messages.get(status="skipped")
+    assert (left_out.recipient_phone, left_out.skip_reason) == ("60199999999", "not_on_whatsapp")
+    assert (left_out.attempts, whatsapp.sends("60199999999")) == (0, [])
+    assert Lead.objects.filter(on_whatsapp_at__isnull=False).count() == 2
 
 
 def test_a_process_that_the_library_ends_costs_a_lease_and_no_second_message(

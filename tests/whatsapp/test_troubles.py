@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,32 @@ def test_a_file_that_cannot_be_uploaded_is_not_sent(
         sender.call("send_document", to=phone.number, content=b"%PDF-1.4 it", name="a.pdf")
 
     assert whatsapp.sends(phone.number) == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [("is_on_whatsapp", {"numbers": ["60199999999"]}), ("upload", {"content": b"x"})],
+)
+def test_a_stopped_client_is_asked_in_vain_and_ends_nothing(
+    start_client: NewClient, phone: PhoneOf, verb: str, arguments: dict[str, Any]
+) -> None:
+    """A look-up or an upload may come a moment too late; a nil in Go would end the process."""
+    client = start_client().link(phone)
+    client.call("stop")
+    client.end()
+
+    with pytest.raises(ClientError, match=r"client is nil$"):
+        client.call(verb, **arguments)
+
+
+def test_without_a_connection_no_file_is_uploaded(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf
+) -> None:
+    client = start_client().link(phone)
+    whatsapp.go_away()
+
+    with pytest.raises(ClientError, match=r"^UploadError: failed to refresh media connections"):
+        client.call("upload", content=b"x")
 
 
 def test_a_client_unlinked_on_the_phone_is_logged_out(

@@ -43,6 +43,9 @@ class Verbs:
         for number in numbers:
             self._world.directory.register(number)
 
+    async def add_alias(self, number: str, alias: str) -> None:
+        self._world.directory.add_alias(number, alias)
+
     async def scan(self, number: str, text: str) -> None:
         code = QrCode.read(text)
         connection = self._world.by_ref.get(code.ref)
@@ -125,6 +128,9 @@ class Verbs:
     async def refuse_media(self, status: int) -> None:
         self._world.media.status = status
 
+    async def withhold_media(self) -> None:
+        self._world.media.is_open.clear()
+
     async def go_away(self) -> None:
         self._proxy.is_open = False
         for connection in list(self._world.online.values()):
@@ -137,6 +143,7 @@ class Verbs:
         await self.release_acks()
         self._world.troubles = Troubles()
         self._world.media.status = 200
+        self._world.media.is_open.set()
         self._proxy.is_open = True
 
     # What it has seen
@@ -152,6 +159,9 @@ class Verbs:
 
     async def clients(self, number: str) -> int:
         return len(self._account(number).clients)
+
+    async def uploads(self) -> int:
+        return len(self._world.media.files)
 
     async def complaints(self) -> list[str]:
         complaints = self._world.complaints + [f"asked for {host}" for host in self._proxy.refused]

@@ -6,6 +6,7 @@ why broadcasters start each process afresh.
 
 - session.py   one device: what the contract of docs/transports.md asks for
 - client.py    one connection's life in the library, and who may call into it when
+- uploads.py   the files that its messages carry, each uploaded once
 - answers.py   what the library's error texts mean for a message
 - events.py    what its events mean for a device
 - store.py     the session files; reader.py looks into them, from a process of its own

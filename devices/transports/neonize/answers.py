@@ -100,9 +100,14 @@ ANSWERS = [
         _("WhatsApp did not say on which devices this person reads."),
     ),
     Answer(
-        r"failed to refresh media connections\b",  # (t) with 503; of files only
+        r"failed to refresh media connections\b",  # (t) without a connection; of files only
         _refused("media_host_down", SOON),
         _("WhatsApp's media server did not answer."),
+    ),
+    Answer(
+        r"(?:failed to upload|upload failed)\b",  # (t) with 503; of files only
+        _refused("media_host_down", SOON),
+        _("WhatsApp's media server did not take the file."),
     ),
     # Nothing to do with the message.
     Answer(r"client is nil\b", _not_sent),  # (t) stopped

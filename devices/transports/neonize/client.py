@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
+
+from devices.transports.base import OutgoingMessage
 
 Tell = Callable[[str, dict[str, Any]], None]
 
@@ -25,6 +27,7 @@ ENTER_SECONDS = 0.01  # until a call that was let in has read the map
 START_SECONDS = 0.1  # until a new client is in the map; 0.05 was enough 8 times out of 8
 STOP_SECONDS = 1.0
 STDOUT = 1
+USER_SERVER = "s.whatsapp.net"  # of names that are numbers
 BETWEEN_SECONDS = 0.005  # lets those through who wait to send
 
 EVENTS = (
@@ -160,18 +163,13 @@ class Client:
                 self._client.stop()
                 self.ended.wait(STOP_SECONDS)
 
-    def send(self, phone: str, body: str, token: bytes) -> str:
-        """Returns the id that the message got; raises ClientError."""
-        from neonize.proto.waE2E.WAWebProtobufsE2E_pb2 import Message, MessageContextInfo
-        from neonize.utils.jid import build_jid
+    def upload(self, kind: str, content: bytes) -> Any:
+        """Returns what `send` needs to know of a file that is uploaded; raises ClientError."""
+        from neonize.utils.enum import MediaType
 
-        # Not as a plain string: neonize looks for @mentions in one.
-        message = Message(
-            conversation=body, messageContextInfo=MessageContextInfo(messageSecret=token)
-        )
         gate.enter()
         try:
-            return str(self._client.send_message(build_jid(phone), message).ID)
+            return self._client.upload(content, MediaType[f"Media{kind.capitalize()}"])
         except Exception as error:
             raise ClientError(str(error) or type(error).__name__) from error
 
@@ -194,3 +192,58 @@ class Client:
             self._client.logout()
         except Exception as error:
             raise ClientError(str(error) or type(error).__name__) from error
+
+    def check(self, phones: Sequence[str]) -> dict[str, str]:
+        """Returns the number by which WhatsApp knows each of these, '' for those that it does not
+        know; raises ClientError."""
+        gate.enter()
+        try:
+            answers = self._client.is_on_whatsapp(*(f"+{phone}" for phone in phones))
+        except Exception as error:
+            raise ClientError(str(error) or type(error).__name__) from error
+        found = {}
+        for answer in answers:
+            phone = answer.Query.lstrip("+")  # empty where WhatsApp had no answer for it
+            by_number = answer.JID.Server == USER_SERVER
+            found[phone] = (answer.JID.User if by_number else phone) if answer.IsIn else ""
+        return found
+
+    def send(self, message: OutgoingMessage, file: Any, token: bytes) -> str:
+        """Returns the id that the message got; raises ClientError. `file` is what its media was
+        uploaded as."""
+        from neonize.utils.jid import build_jid
+
+        written = _written(message, file, token)
+        gate.enter()
+        try:
+            return str(self._client.send_message(build_jid(message.phone), written).ID)
+        except Exception as error:
+            raise ClientError(str(error) or type(error).__name__) from error
+
+
+def _written(message: OutgoingMessage, file: Any, token: bytes) -> Any:
+    """Returns the message as WhatsApp writes one.
+
+    Made here. Of a plain string neonize looks for @mentions in it; of a file its own functions
+    decode pictures and start ffprobe, on our hosts and in the middle of a send.
+    """
+    from neonize.proto.waE2E import WAWebProtobufsE2E_pb2 as whatsapp
+
+    secret = whatsapp.MessageContextInfo(messageSecret=token)
+    if not (media := message.media):
+        return whatsapp.Message(conversation=message.body, messageContextInfo=secret)
+    about = {
+        "URL": file.url, "directPath": file.DirectPath, "mediaKey": file.MediaKey,
+        "fileEncSHA256": file.FileEncSHA256, "fileSHA256": file.FileSHA256,
+        "fileLength": file.FileLength, "mimetype": media.content_type, "caption": message.body,
+    }  # fmt: skip
+    match media.kind:
+        case "image":
+            size = {"width": media.width, "height": media.height} if media.width else {}
+            part: dict[str, Any] = {"imageMessage": whatsapp.ImageMessage(**about, **size)}
+        case "video":
+            part = {"videoMessage": whatsapp.VideoMessage(**about)}
+        case _:
+            named = {"fileName": media.name, "title": media.name}
+            part = {"documentMessage": whatsapp.DocumentMessage(**about, **named)}
+    return whatsapp.Message(messageContextInfo=secret, **part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -32,6 +32,7 @@ from devices.transports.neonize.client import Client, ClientError
 from devices.transports.neonize.events import THEN, Then, end_of, events_of
 from devices.transports.neonize.reach import reach
 from devices.transports.neonize.store import Store, StoreError, token_of
+from devices.transports.neonize.uploads import Uploads
 from devices.transports.timers import Timers
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class NeonizeSession:
         self._pause_seconds = SHORTEST_PAUSE_SECONDS
         self._sending: set[str] = set()
         self._late: dict[str, Accepted] = {}  # answers that came after we had given up
+        self._uploads = Uploads(store.device_id)
         self._unsent: dict[str, set[str]] = {}  # by key: ids under which nothing left
         _submit(starter, self._begin)
 
@@ -72,10 +74,18 @@ class NeonizeSession:
             client = self._client
             if self._closed.is_set() or not self._connected or not client:
                 return NotSent()
+        file = None
+        if message.media:  # before it counts as being sent: until then nothing of it can leave
+            file, refusal = self._uploads.of(message.media, client.upload)
+            if refusal and self._connected:
+                return refusal
+        with self._changing:
+            if self._closed.is_set() or not self._connected or client is not self._client:
+                return NotSent()
             self._sending.add(message.key)
         answer: Future[Outcome] = Future()
         # Of its own: nothing can make the library give up earlier.
-        work = partial(self._send, client, message, answer)
+        work = partial(self._send, client, message, file, answer)
         threading.Thread(target=work, daemon=True, name="neonize-send").start()
         try:
             return answer.result(SEND_SECONDS)
@@ -87,10 +97,12 @@ class NeonizeSession:
             ids = self._ids(message.key) or [""]
             return Unknown("timed_out", reason, ids[-1])
 
-    def _send(self, client: Client, message: OutgoingMessage, answer: Future[Outcome]) -> None:
+    def _send(
+        self, client: Client, message: OutgoingMessage, file: Any, answer: Future[Outcome]
+    ) -> None:
         key = message.key
         try:
-            sent = client.send(message.phone, message.body, token_of(key))
+            sent = client.send(message, file, token_of(key))
             outcome: Outcome = Accepted(sent)
         except ClientError as error:
             outcome = outcome_of(str(error), timezone.now(), partial(self._ids, key))
@@ -118,6 +130,15 @@ class NeonizeSession:
     def _note_late(self, key: str, answer: Future[Outcome]) -> None:
         if not answer.exception() and isinstance(outcome := answer.result(), Accepted):
             self._late[key] = outcome
+
+    def check(self, phones: Sequence[str]) -> dict[str, str]:
+        client = self._client
+        if not client or not self._connected:
+            return {}
+        try:
+            return client.check(phones)
+        except ClientError as error:
+            raise ClientError(masked(str(error))) from None
 
     def recall(self, key: str) -> Memory:
         if late := self._late.get(key):

@@ -30,6 +30,7 @@ ROWS: list[tuple[str, type[Outcome], str, object]] = [
     ("failed to get device list: info query timed out", Refused, "not_looked_up", SOON),
     ("failed to send usync query: info query timed out", Refused, "not_looked_up", SOON),
     ("failed to refresh media connections: 503", Refused, "media_host_down", SOON),
+    ("upload failed with status code 503", Refused, "media_host_down", SOON),
     ("client is nil", NotSent, "", None),
     ("the store doesn't contain a device JID", NotSent, "", None),
     ("failed to send message node: websocket not connected", NotSent, "", None),

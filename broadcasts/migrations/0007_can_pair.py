@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("broadcasts", "0005_not_arrived"),
+        ("broadcasts", "0006_attachment"),
     ]
 
     operations = [

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from attachments.kinds import MOST_BYTES, NotTaken, Recognised, recognise
+from attachments.models import clean_name
+from tests.attachments.files import MP4, OLD_OFFICE, PDF, PNG, archive, box, jpeg
+
+DOCX = archive("[Content_Types].xml", "word/document.xml")
+OPEN_XML = "application/vnd.openxmlformats-officedocument"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind", "content_type"),
+    [
+        (PNG, "a.png", "image", "image/png"),
+        (jpeg(), "a.jpg", "image", "image/jpeg"),
+        (jpeg(), "holiday.pdf", "image", "image/jpeg"),  # its name is wrong, its content is not
+        (MP4, "a.mp4", "video", "video/mp4"),
+        (box(b"3gp5"), "a.3gp", "video", "video/3gpp"),
+        (PDF, "a", "document", "application/pdf"),
+        (DOCX, "a.docx", "document", f"{OPEN_XML}.wordprocessingml.document"),
+        (archive("[Content_Types].xml", "xl/workbook.xml"), "a", "document",
+         f"{OPEN_XML}.spreadsheetml.sheet"),
+        (archive("[Content_Types].xml", "ppt/presentation.xml"), "a", "document",
+         f"{OPEN_XML}.presentationml.presentation"),
+        (archive(mimetype="application/vnd.oasis.opendocument.text"), "a", "document",
+         "application/vnd.oasis.opendocument.text"),
+        (archive("a/word/b"), "a.docx", "document", "application/zip"),
+        (OLD_OFFICE, "a.XLS", "document", "application/vnd.ms-excel"),
+        ("Harga,RM 8\n✓".encode(), "a.csv", "document", "text/csv"),
+        (b"x" * (64 * 1024 - 1) + "é".encode(), "a.txt", "document", "text/plain"),
+    ],
+)  # fmt: skip
+def test_a_file_is_what_is_in_it(content: bytes, name: str, kind: str, content_type: str) -> None:
+    found = recognise(io.BytesIO(content), name)
+    assert (found.kind, found.content_type) == (kind, content_type)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "reason"),
+    [
+        (b"GIF89a" + bytes(20), "a.png", "stickers"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "a.jpg", "stickers"),
+        (box(b"qt  "), "a.mp4", "MP4"),
+        (box(b"M4A "), "a.mp4", "MP4"),
+        (box(b"heic"), "a.jpg", "Save it as JPEG"),
+        (b"MZ\x90\0" + bytes(60), "a.pdf", "none of the files"),
+        (b"<html><script>alert(1)</script>", "a.html", "none of the files"),
+        (b"<svg xmlns='...'/>", "a.svg", "none of the files"),
+        (b"\0\1\2", "a.txt", "none of the files"),
+        (b"\xff\xfe\xff", "a.csv", "none of the files"),
+        (OLD_OFFICE, "setup.msi", "none of the files"),
+        (b"PK\x03\x04" + bytes(50), "a.docx", "damaged"),
+    ],
+)
+def test_what_whatsapp_would_not_show_is_refused_with_what_to_do(
+    content: bytes, name: str, reason: str
+) -> None:
+    with pytest.raises(NotTaken, match=reason):
+        recognise(io.BytesIO(content), name)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(jpeg(), "image"), (MP4, "video"), (PDF, "document")]
+)
+def test_each_kind_has_its_largest(content: bytes, kind: str) -> None:
+    fits = content + bytes(MOST_BYTES[kind] - len(content))
+    assert recognise(io.BytesIO(fits), "a").kind == kind
+    with pytest.raises(NotTaken, match=r"(up to|sent has) (5|16)\.0"):
+        recognise(io.BytesIO(fits + b"x"), "a")
+
+
+def test_a_picture_s_size_is_read_behind_what_its_camera_wrote() -> None:
+    found = recognise(io.BytesIO(jpeg(4000, 3000)), "a.jpg")
+    assert (found.width, found.height) == (4000, 3000)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xd8\xff\xe1\xff\xff", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\0\0"]
+)
+def test_a_picture_whose_size_cannot_be_found_has_none(content: bytes) -> None:
+    assert recognise(io.BytesIO(content), "a.jpg").width == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "cleaned"),
+    [
+        ("October.PDF", Recognised("document", "application/pdf", ".pdf"), "October.PDF"),
+        ("photo.jpeg", Recognised("image", "image/jpeg", ".jpg"), "photo.jpeg"),
+        ("invoice.exe", Recognised("document", "application/pdf", ".pdf"), "invoice.pdf"),
+        ("../../etc/passwd", Recognised("document", "text/plain", ".txt"), "passwd.txt"),
+        ("C:\\new\\Harga ✓.png", Recognised("image", "image/png", ".png"), "Harga ✓.png"),
+        ("gpj.\u202eexe.pdf", Recognised("document", "application/pdf", ".pdf"), "gpj.exe.pdf"),
+        ("", Recognised("image", "image/png", ".png"), "file.png"),
+        ("...", Recognised("image", "image/png", ".png"), "file.png"),
+        ("x" * 300 + ".pdf", Recognised("document", "application/pdf", ".pdf"), "x" * 116 + ".pdf"),
+    ],
+)  # fmt: skip
+def test_a_name_ends_as_what_it_is_and_says_no_more_than_a_name(
+    name: str, found: Recognised, cleaned: str
+) -> None:
+    assert clean_name(name, found) == cleaned

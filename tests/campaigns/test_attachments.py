@@ -1,0 +1,135 @@
+"""A campaign with a file: written, previewed, queued, sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+from attachments.models import Attachment
+from broadcasts.models import BroadcastMessage
+from campaigns.fanout import fan_out
+from campaigns.models import Campaign
+from tests.attachments.files import PDF
+from tests.campaigns.test_views_compose import NEW, PREVIEW, entered, url
+from tests.factories import (
+    PNG,
+    AttachmentFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def picture(name: str = "Shop.png", content: bytes = PNG) -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, content)
+
+
+def shows(attachment: Attachment) -> str:
+    return f'src="{reverse("attachments:content", args=[attachment.pk])}"'
+
+
+def test_a_draft_is_saved_with_its_file(operator_client: Client) -> None:
+    operator_client.post(NEW, entered(then="save", attachment=picture()))
+    campaign = Campaign.objects.get()
+    assert campaign.attachment
+    assert campaign.attachment.name == "Shop.png"
+    page = operator_client.get(url("edit", campaign)).content.decode()
+    assert f'name="attachment-kept" value="{campaign.attachment.pk}"' in page
+    assert page.count(shows(campaign.attachment)) == 2  # in its field, and in the bubble
+
+
+def test_a_file_is_not_asked_for_again_when_something_else_is_wrong(
+    operator_client: Client,
+) -> None:
+    page = operator_client.post(NEW, entered(then="save", title="", attachment=picture()))
+    attachment = Attachment.objects.get()
+    assert f'name="attachment-kept" value="{attachment.pk}"' in page.content.decode()
+    operator_client.post(NEW, entered(then="save", **{"attachment-kept": attachment.pk}))
+    assert Campaign.objects.get().attachment == attachment
+
+
+def test_a_refused_file_leaves_what_was_written(operator_client: Client) -> None:
+    refused = picture("song.mp3", b"ID3" + bytes(99))
+    data = entered(then="save", message="Long *text*, written with love", attachment=refused)
+    page = operator_client.post(NEW, data).content.decode()
+    assert "none of the files that WhatsApp shows" in page
+    assert 'id="id_attachment_error"' in page
+    assert "Long *text*, written with love" in page
+    assert not Campaign.objects.exists()
+
+
+@pytest.mark.parametrize("more", [{"attachment-remove": "1"}, {"attachment-kept": ""}])
+def test_a_file_is_taken_away_again(operator_client: Client, more: dict[str, str]) -> None:
+    draft = CampaignFactory(attachment=AttachmentFactory())
+    kept: dict[str, Any] = {"attachment-kept": draft.attachment.pk}
+    operator_client.post(url("edit", draft), entered(then="save", **(kept | more)))
+    draft.refresh_from_db()
+    assert draft.attachment is None
+
+
+@pytest.mark.parametrize("kept", ["999", "x", "9" * 30])
+def test_a_file_that_is_not_there_is_said_or_none(operator_client: Client, kept: str) -> None:
+    page = operator_client.post(NEW, entered(then="save", **{"attachment-kept": kept}))
+    is_number = kept == "999"
+    assert ("not here any more" in page.content.decode()) is is_number
+    assert Campaign.objects.exists() is not is_number
+
+
+def test_a_text_too_long_for_a_caption_is_an_error_at_the_text(operator_client: Client) -> None:
+    long = entered(then="save", message="x" * 1025)
+    page = operator_client.post(NEW, long | {"attachment": picture()}).content.decode()
+    assert "of 1,024 characters at most; it has 1,025" in page
+    assert 'id="id_message_error"' in page
+    operator_client.post(NEW, long)
+    assert Campaign.objects.get().attachment is None
+
+
+def test_line_breaks_of_a_browser_are_single_characters(operator_client: Client) -> None:
+    text = "x" * 1000 + "\r\n" * 24
+    operator_client.post(NEW, entered(then="save", message=f"{text}.", attachment=picture()))
+    assert not Campaign.objects.exists()  # 1,025
+    operator_client.post(NEW, entered(then="save", message="Hi,\r\n\r\nnew"))
+    assert Campaign.objects.get().message == "Hi,\n\nnew"
+
+
+def test_the_preview_the_review_and_the_campaign_show_it(operator_client: Client) -> None:
+    DeviceFactory(online=True)
+    LeadFactory()
+    attachment = AttachmentFactory()
+    preview = operator_client.post(PREVIEW, entered(**{"attachment-kept": attachment.pk}))
+    assert shows(attachment) in preview.content.decode()
+    draft = CampaignFactory(attachment=attachment)
+    assert shows(attachment) in operator_client.get(url("review", draft)).content.decode()
+    assert shows(attachment) in operator_client.get(url("detail", draft)).content.decode()
+
+
+def test_a_document_is_shown_by_its_name(operator_client: Client) -> None:
+    draft = CampaignFactory(attachment=AttachmentFactory(name="Harga <b>.pdf", content=PDF))
+    page = operator_client.get(url("detail", draft)).content.decode()
+    assert "Harga &lt;b&gt;.pdf" in page
+
+
+def test_a_copy_carries_the_same_file(operator_client: Client) -> None:
+    original = CampaignFactory(attachment=AttachmentFactory())
+    operator_client.post(url("clone", original))
+    assert Campaign.objects.exclude(pk=original.pk).get().attachment == original.attachment
+
+
+@pytest.mark.parametrize("message", ["Hi {name|there}", "Hi {first_name}, {niche}"])
+def test_each_message_of_a_campaign_carries_its_file(message: str) -> None:
+    DeviceFactory(online=True)
+    LeadFactory.create_batch(3)
+    left_out = LeadFactory(opted_out=True)
+    campaign = CampaignFactory(
+        sending=True, status="queuing", fanned_out_at=None, message=message,
+        attachment=AttachmentFactory(),
+    )  # fmt: skip
+    fan_out(campaign)
+    messages = BroadcastMessage.objects.exclude(lead=left_out)
+    assert [message.attachment for message in messages] == [campaign.attachment] * 3
