@@ -285,10 +285,7 @@ def keep_with(model: type[BroadcastMessage], devices: Mapping[int, int]) -> None
 
 
 def newest(model: type[BroadcastMessage]) -> int:
-    """Returns the highest id so far, 0 where there is none: when it grew, something came.
-
-    Asked twice a second while there is nothing to do, so written by hand.
-    """
+    """Returns the highest id so far, or 0: when it grew, something came. Asked all the time."""
     with connection.cursor() as cursor:
         cursor.execute(NEWEST.format(messages=connection.ops.quote_name(model._meta.db_table)))
         return cursor.fetchone()[0] or 0

@@ -52,8 +52,8 @@ ANEW = RELEASED | {
     "error_code": "",
     "error_message": "",
 }
-# A person's word as well, and the end of it. Under the next number, so that a retry may follow with
-# a line of history and a key of its own; without WhatsApp's id, so that no receipt contradicts it.
+# A person's word as well. Under the next number, so that a retry may follow with a key of its own;
+# without WhatsApp's id, so that no receipt contradicts it.
 NOT_ARRIVED: dict[str, Any] = {
     "status": "failed",
     "restarts": F("restarts") + 1,
@@ -79,12 +79,10 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
         Asked by a scalar sub-select: of an EXISTS MariaDB makes a list of every due message first.
         """
-        due = self.model.objects.filter(
-            device=OuterRef("pk"), status="pending", scheduled_at__lte=Now()
-        )
-        first = Subquery(due.order_by().values("pk")[:1])
-        devices = Device.objects.alias(first=first).filter(first__isnull=False, pk__in=sorted(ids))
-        return set(devices.order_by().values_list("pk", flat=True))
+        due = self.filter(device=OuterRef("pk"), status="pending", scheduled_at__lte=Now())
+        devices = Device.objects.alias(first=Subquery(due.order_by().values("pk")[:1]))
+        busy = devices.filter(first__isnull=False, pk__in=sorted(ids)).order_by()
+        return set(busy.values_list("pk", flat=True))
 
     def first_due(self, within: timedelta) -> dict[int, datetime]:
         """Returns {device id: when its first pending message is due}, where that is past or near.
@@ -97,8 +95,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         firsts = lanes.annotate(first=Min("scheduled_at")).filter(first__lte=Now() + within)
         found: dict[int, datetime] = {}
         for device_id, first in firsts.values_list("device_id", "first"):
-            if device_id:
-                found[device_id] = min(first, found.get(device_id, first))
+            found[device_id or 0] = min(first, found.get(device_id or 0, first))
         return found
 
     def leaving(self) -> Self:

@@ -18,8 +18,8 @@ from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake, Pace, Slot
 from broadcasts.reports import fleet
-from broadcasts.templatetags.holds import waits
-from broadcasts.timeline import ends_of_campaigns
+from broadcasts.templatetags.reasons import reason
+from broadcasts.timeline import outlooks
 from campaigns.audience import Audience
 from campaigns.forecast import Forecast, forecast
 from devices.models import Device
@@ -188,7 +188,7 @@ def test_a_campaign_s_end_counts_the_block_in() -> None:
     BroadcastMessageFactory(device=device, campaign=other)
 
     now = timezone.now()
-    ends = ends_of_campaigns(Device.objects.all(), now)
+    ends = {pk: each.ends_at for pk, each in outlooks(Device.objects.all(), now).items()}
 
     assert ends[campaign.pk] == until
     assert ends[other.pk] < now + timedelta(minutes=1)
@@ -233,7 +233,7 @@ def test_the_pages_say_it_and_take_the_operator_s_word_that_it_is_over(
         page = operator_client.get(reverse(name, args=args)).content.decode()
         assert "WhatsApp lets Sales 01 write only to people it has talked with." in page
         assert "nobody new" in page
-    assert "write only to people it has talked with" in waits(message)
+    assert "write only to people it has talked with" in reason(message)
     assert "nobody new until" in operator_client.get(reverse("overview")).content.decode()
     assert [each.pk for each in fleet().troubled] == [device.pk]
     assert fleet().idle == 0
@@ -242,4 +242,4 @@ def test_the_pages_say_it_and_take_the_operator_s_word_that_it_is_over(
 
     device.refresh_from_db()
     assert (device.status, device.first_contacts_blocked_until) == ("online", None)
-    assert waits(BroadcastMessage.objects.get(pk=message.pk)) == ""
+    assert reason(BroadcastMessage.objects.get(pk=message.pk)) == ""

@@ -13,7 +13,7 @@ from django.utils import timezone
 from broadcasts import leases
 from broadcasts.inbound import REPLACED, Reports, Said
 from broadcasts.leases import Leases
-from broadcasts.templatetags.holds import waits
+from broadcasts.templatetags.reasons import reason
 from devices.models import Device
 from devices.transports.base import Connected, Event, Outdated, Replaced
 from tests.broadcasts.test_fences import lease_of
@@ -150,7 +150,7 @@ def test_the_pages_say_until_when_a_device_is_left_alone(operator_client: Client
 
     assert ELSEWHERE.reason in page
     assert "It is left alone until" in page
-    assert waits(message).startswith("Sales 01 is offline. Sales 01 goes on")
+    assert reason(message).startswith("Sales 01 is offline. Sales 01 goes on")
 
     operator_client.post(reverse("devices:works_again", args=[device.pk]))
     page = operator_client.get(url).content.decode()
