@@ -153,7 +153,8 @@ def test_who_has_accepted_it_is_not_asked_again_but_everybody_else_is(
     ("phone", "words"),
     [
         ("", "WhatsApp makes the code for a number"),
-        ("03-2161 0000", "not a mobile number"),
+        ("my phone", "This is not a phone number"),
+        ("012-345", "There is no such number"),
         ("+60 12-345 6780", "another device"),
     ],
 )
