@@ -100,13 +100,14 @@ class Leases:
         *,
         reason: str = "",
         until: datetime | None = None,
-    ) -> None:
-        """Records what WhatsApp says of the devices {id: epoch} of these leases.
+    ) -> int:
+        """Records what WhatsApp says of the devices {id: epoch} of these leases; returns for how
+        many that is news.
 
         Only as long as they are ours: who stalled must not silence what another holds by now.
         """
         ours = Device.objects.held_by(epochs, self.worker_id)
-        ours.change_status(status, reason=reason, until=until)
+        return ours.change_status(status, reason=reason, until=until)
 
     def end_sends(self, results: Iterable[Sent]) -> list[Lease]:
         """Frees the devices that these were sent from; returns their leases.
@@ -165,12 +166,17 @@ class Leases:
         library, this process opens none of that transport's for a while.
         """
         lease.connected, lease.is_given_up = False, True
-        epochs = {lease.device.pk: lease.epoch}
-        self.change_status(epochs, Device.Status.OFFLINE, reason=reason, until=until)
+        pk = lease.device.pk
+        recorded = self.change_status(
+            {pk: lease.epoch}, Device.Status.OFFLINE, reason=reason, until=until
+        )
+        if until and not recorded:  # what WhatsApp has blocked goes on saying so
+            seconds = (until - self.now()).total_seconds()
+            self._avoid_until[pk] = time.monotonic() + seconds
         if library:
             self._outdated_until[lease.device.transport] = time.monotonic() + OUTDATED_SECONDS
         if lease.in_flight is None:
-            self.give_back([lease.device.pk])
+            self.give_back([pk])
 
     def keep(self) -> list[Lease]:
         """Renews what is held, gives up what is another's share, takes what is free.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
@@ -30,15 +30,19 @@ def transport(name: str) -> Transport:
 
 
 def sessions_here(name: str) -> Set[str] | None:
-    """Returns which sessions of this transport can be opened from this host; None if any can.
+    """Returns which sessions of this transport can be opened from this host; None if any can."""
+    look = _look_of(name)
+    return look() if look else None
 
-    Where it cannot be loaded, neither: whoever opens such a device finds out, and says so.
-    """
+
+@cache
+def _look_of(name: str) -> Callable[[], Set[str]] | None:
+    """None also for one that cannot be loaded: whoever opens such a device says so."""
     try:
-        found = getattr(transport(name), "sessions_here", None)
+        look: Callable[[], Set[str]] | None = getattr(transport(name), "sessions_here", None)
     except Exception:  # noqa: BLE001 (somebody else's code)
         return None
-    return found() if found else None
+    return look
 
 
 def missing(name: str) -> str:

@@ -13,6 +13,7 @@ from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import settle_unknown
 from broadcasts.sharing import Kind, Reach
+from devices import transports
 from devices.models import Device
 from devices.transports import transport
 from devices.transports.base import NotSent
@@ -48,6 +49,7 @@ def host(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> BoundTransp
     for seconds in ("LOOK_AROUND_SECONDS", "REFRESH_SECONDS"):
         monkeypatch.setattr(leases, seconds, 0.0)
     transport.cache_clear()
+    transports._look_of.cache_clear()
     found = transport("bound")
     assert isinstance(found, BoundTransport)
     return found

@@ -42,17 +42,18 @@ def test_a_process_that_began_a_moment_ago_goes_on_whatever_it_holds(
 def test_a_worn_out_broadcaster_gives_back_and_begins_anew_as_the_same_process() -> None:
     device = DeviceFactory(min_delay_seconds=20, max_delay_seconds=20)
     messages = BroadcastMessageFactory.create_batch(30, device=device)
-    sent = BroadcastMessage.objects.filter(status="sent")
+    # Some are not on WhatsApp, and fail; none is left, and of none it is unknown what became of it.
+    done = BroadcastMessage.objects.filter(status__in=["sent", "failed"])
 
     with broadcaster(
         "--devices-per-worker=7", RECYCLE_FILES="1", RECYCLE_AFTER_MINUTES="0.03"
     ) as process:
-        wait_until(lambda: Worker.objects.count() >= 3 and sent.count() == len(messages))
+        wait_until(lambda: Worker.objects.count() >= 3 and done.count() == len(messages))
         process.terminate()
         assert process.wait(timeout=60) in (0, -15)  # -15: when it was just beginning
 
     assert set(Worker.objects.values_list("pid", "capacity")) == {(process.pid, 7)}
     device.refresh_from_db()
     assert device.lease_epoch >= 3, "it was given back each time, and taken anew"
-    assert SimulatedMessage.objects.filter(from_device=True).count() <= len(messages)
-    assert not BroadcastMessage.objects.filter(status="unknown").exists()
+    keys = SimulatedMessage.objects.filter(from_device=True).values_list("key", flat=True)
+    assert len(set(keys)) == len(keys)

@@ -80,6 +80,19 @@ def test_who_was_replaced_gives_the_device_up_and_nobody_takes_it_for_a_while(
     assert opened == ["other opens Sales 01"]
 
 
+def test_a_device_that_is_also_blocked_is_not_fought_for_either(opened: list[str]) -> None:
+    """It goes on saying that it is restricted; who gave it up leaves it alone all the same."""
+    device = DeviceFactory(online=True, status="restricted", status_reason="Too many.")
+    mine = broadcaster("worker", device)
+
+    hear(mine, device, ELSEWHERE)
+    mine.keep()
+
+    device.refresh_from_db()
+    assert (device.state, device.worker_id) == ("restricted", "")
+    assert opened == []
+
+
 def test_two_that_look_at_once_do_not_take_it_either() -> None:
     """What was free when one looked may have been given up since: the lease itself refuses."""
     device = DeviceFactory(restricted_until=timezone.now() + timedelta(minutes=5))

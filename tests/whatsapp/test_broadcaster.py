@@ -41,8 +41,11 @@ def device() -> Device:
 @pytest.fixture
 def account(whatsapp: Double, device: Device, tmp_path: Path, new_phone: NewPhone) -> PhoneOf:
     """The phone that the device is linked to."""
-    phone = new_phone()
-    with Client.start(tmp_path / f"{device.session}.db", whatsapp.environment) as client:
+    return pair(whatsapp, new_phone(), tmp_path / f"{device.session}.db")
+
+
+def pair(whatsapp: Double, phone: PhoneOf, file: Path) -> PhoneOf:
+    with Client.start(file, whatsapp.environment) as client:
         client.link(phone)
         client.call("stop")
         client.end()
@@ -200,3 +203,44 @@ def test_a_process_that_holds_too_much_begins_anew_and_goes_on(
     assert {worker.pid for worker in Worker.objects.all()} == {process.pid}
     assert [m.copies for m in phone.received()] == [1, 1, 1]
     assert not BroadcastMessage.objects.filter(status="unknown").exists()
+
+
+def test_only_the_host_that_has_the_file_opens_the_device_and_the_other_says_nothing(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+    (tmp_path / "another").mkdir()
+
+    with running(whatsapp, tmp_path / "another") as other:
+        wait_until(Worker.objects.alive().exists)
+        with running(whatsapp, tmp_path):
+            wait_until(lambda: status(message) == "sent")
+        other.terminate()
+        assert other.wait(timeout=60) == 0
+
+    assert [m.copies for m in phone.received()] == [1]
+    device.refresh_from_db()
+    assert device.lease_epoch == 1
+    assert "Traceback" not in capsys.readouterr().out  # where the processes' own words end up
+
+
+def test_a_device_that_was_paired_anew_sends_nothing_again_that_the_old_session_may_have_sent(
+    whatsapp: Double, device: Device, account: PhoneOf, phone: PhoneOf, tmp_path: Path
+) -> None:
+    """The new file has no token of it, and for the same session that would mean: it never left."""
+    message = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+    whatsapp.withhold_acks()
+    with running(whatsapp, tmp_path) as process:
+        wait_until(lambda: whatsapp.sends(phone.number))
+        os.killpg(process.pid, signal.SIGKILL)
+    whatsapp.release_acks()
+    pair(whatsapp, account, tmp_path / "again.db")
+    assert Device.objects.filter(pk=device.pk).pair("again") == 1
+
+    with running(whatsapp, tmp_path):
+        later = BroadcastMessageFactory(device=device, recipient_phone=phone.number)
+        wait_until(lambda: status(later) == "sent")
+        assert status(message) == "unknown"
+
+    assert [m.copies for m in phone.received()] == [1, 1]

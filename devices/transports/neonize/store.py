@@ -38,11 +38,10 @@ def token_of(key: str) -> bytes:
 def stored() -> set[str]:
     """Returns the names of the sessions that this host has."""
     try:
-        with os.scandir(settings.SESSION_DIR) as entries:
-            files = [Path(entry.name) for entry in entries]
+        names = os.listdir(settings.SESSION_DIR)
     except FileNotFoundError:
         return set()  # nothing was paired here
-    return {file.stem for file in files if file.suffix == SUFFIX}
+    return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
 
 
 class Store:

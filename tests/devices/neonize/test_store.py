@@ -12,7 +12,7 @@ import pytest
 from django.conf import LazySettings
 
 from devices.transports.neonize.reader import KEPT
-from devices.transports.neonize.store import Store, StoreError, reader, token_of
+from devices.transports.neonize.store import Store, StoreError, reader, stored, token_of
 
 
 @pytest.fixture
@@ -183,3 +183,14 @@ def test_a_file_with_few_tokens_keeps_them_all(store: Store, client: sqlite3.Con
     store.tidy()
 
     assert store.ids_of("message-1") == ["3EB0"]
+
+
+def test_a_host_has_the_sessions_whose_files_it_has(store: Store, settings: LazySettings) -> None:
+    store.hold()
+    store.path.with_name("7-abc.db-journal").touch()
+    store.path.with_name("8-new.tmp").touch()
+    assert stored() == {"7-abc"}
+    store.release()
+
+    settings.SESSION_DIR = store.path.parent / "nowhere"
+    assert stored() == set()
