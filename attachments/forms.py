@@ -56,6 +56,10 @@ class AttachmentInput(forms.FileInput):
             "hx-encoding": "multipart/form-data",
             "hx-target": "closest .attachment",
             "hx-swap": "outerHTML",
+            # Apart from what its page asks: neither is another's in place of which it is sent, and
+            # the page hears of it once the file is there.
+            "hx-sync": "this:replace",
+            "hx-trigger": "change consume",
         }
         return super().get_context(name, value, sends | (attrs or {}))
 

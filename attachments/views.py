@@ -65,7 +65,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     if not FIELD_NAME.fullmatch(name := request.GET.get("name", "")):
         raise Http404
     form = UploadForm(name, request.POST, request.FILES)
-    form.is_valid()
+    is_kept = form.is_valid()
     answer = render(request, "attachments/_field.html", {"field": form.field})
-    answer["HX-Trigger-After-Swap"] = "attached"
+    if is_kept:
+        answer["HX-Trigger-After-Swap"] = "attached"
     return answer

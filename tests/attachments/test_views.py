@@ -62,9 +62,11 @@ def test_a_refused_upload_says_why_and_leaves_the_one_before(operator_client: Cl
     before = AttachmentFactory()
     file = SimpleUploadedFile("song.png", b"ID3" + bytes(20))
     data = {"attachment": file, "attachment-kept": before.pk}
-    text = operator_client.post(UPLOAD, data).content.decode()
+    response = operator_client.post(UPLOAD, data)
+    text = response.content.decode()
     assert "none of the files that WhatsApp shows" in text
     assert f'value="{before.pk}"' in text
+    assert "HX-Trigger-After-Swap" not in response
     assert list(Attachment.objects.all()) == [before]
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from campaigns.models import Campaign
 from devices.models import SimulatedMessage
-from tests.factories import DeviceFactory
+from tests.factories import PNG, DeviceFactory
 from tests.processes import broadcaster, start
 
 LEADS = """Name,Phone,Niche,Status
@@ -62,6 +62,12 @@ def test_operator_imports_leads_and_watches_a_campaign_reach_them_once(
 
     page.goto("/campaigns/new/")
     page.get_by_label("title").fill("Open house")
+    # A file is taken when it is chosen, and what is wrong with it is said beside the field.
+    file = page.get_by_label("Picture, video or document")
+    file.set_input_files({"name": "song.mp3", "mimeType": "audio/mpeg", "buffer": b"ID3 la la"})
+    expect(page.get_by_text("none of the files that WhatsApp shows")).to_be_visible()
+    file.set_input_files({"name": "Shop.png", "mimeType": "image/png", "buffer": PNG})
+    expect(page.locator("#preview .bubble img")).to_be_visible()
     page.get_by_role("group", name="niches").get_by_label("VITAC").check()
     page.get_by_label("message").fill("Hi {first_name|there}, we open at ten.")
     # The count comes by itself, before anything is saved.
@@ -78,6 +84,8 @@ def test_operator_imports_leads_and_watches_a_campaign_reach_them_once(
         scheduler_pass()
         expect(page.locator("#campaign-state")).to_contain_text("finished", timeout=30_000)
 
+    files = SimulatedMessage.objects.filter(from_device=True).values_list("media", flat=True)
+    assert [file.split()[-1] for file in files] == ["Shop.png"] * 3
     received = SimulatedMessage.objects.filter(from_device=True).values_list("phone", "body")
     assert sorted(received) == [
         ("601110000001", "Hi Siti, we open at ten."),
