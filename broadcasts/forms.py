@@ -17,6 +17,7 @@ _ORIGINS = ("campaign", "sequence", "device")
 # Beside the statuses, what figures count that link here.
 _FIGURES = [
     ("working", _("being sent")),
+    ("remaining", _("remaining")),
     ("stuck", _("stuck")),
     ("tried", _("sent or failed")),
     ("repeated", _("same text twice in a day")),
@@ -67,6 +68,8 @@ class MessageFilterForm(forms.Form):
         match status:
             case "working":
                 found = found.filter(status__in=["processing", "queued"])
+            case "remaining":
+                found = found.open()
             case "stuck":
                 found = found.stuck()
             case "tried":

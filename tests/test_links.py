@@ -123,6 +123,13 @@ def test_every_number_of_the_overview(viewer_client: Client, campaign: Campaign)
     assert list(follow(viewer_client, page, "recipients").values()) == [3]
 
 
+@pytest.mark.parametrize("page", ["devices:list", "devices:detail"])
+def test_the_queue_of_a_device(viewer_client: Client, campaign: Campaign, page: str) -> None:
+    device = campaign.messages.exclude(device=None).earliest("pk").device
+    address = reverse(page, args=[device.pk] if page.endswith("detail") else [])
+    assert list(follow(viewer_client, address, "status=remaining").values()) == [22]
+
+
 def test_every_day_of_the_overviews_plot(viewer_client: Client, campaign: Campaign) -> None:
     text = viewer_client.get(reverse("overview")).content.decode()
     days = re.findall(r'href="([^"]+tried)" aria-label="[^:]+: (\d+) sent, (\d+) failed"', text)
