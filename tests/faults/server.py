@@ -88,7 +88,9 @@ class PrivateMariadb(Server):
         self.folder = folder
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True)
         owner = user.stdout.strip()
-        common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={owner}"]
+        # A server that starts deletes what others have in a folder that they share.
+        temporary = f"--tmpdir={folder}"
+        common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={owner}", temporary]
         install = ["mariadb-install-db", *common, "--auth-root-authentication-method=normal"]
         with (folder / "server.log").open("wb") as log:
             subprocess.run([*install, "--skip-test-db"], check=True, stdout=log, stderr=log)
