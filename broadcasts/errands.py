@@ -81,6 +81,10 @@ class Errands:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def are_running(self) -> bool:
+        return bool(self._running)
+
     def _is_ours(self) -> bool:
         if self._lock is not None:
             return True
@@ -108,14 +112,13 @@ class Errands:
                 self._start("pair", pairing.pk, partial(pairing.fail, Pairing.Reason.ENDED))
 
     def _unlink(self) -> None:
-        waiting = list(Unlinking.objects.waiting().order_by("pk")[:200])
-        if not waiting:
+        waiting = Unlinking.objects.waiting()
+        if not waiting.exists():
             return
-        here = stored()
-        for unlinking in waiting:
+        for unlinking in waiting.filter(session__in=sorted(stored())).order_by("pk"):
             if self._room("unlink") <= 0:
                 return
-            if unlinking.session in here and Unlinking.objects.claim(unlinking.pk, self._worker_id):
+            if Unlinking.objects.claim(unlinking.pk, self._worker_id):
                 self._start("unlink", unlinking.pk, partial(_try_again, unlinking))
 
     def _room(self, what: str) -> int:

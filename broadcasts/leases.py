@@ -191,7 +191,7 @@ class Leases:
         self._looked_at = now
         changed = self._refresh() if now >= self._refreshed_at + REFRESH_SECONDS else []
         calling = Device.objects.calling(self.worker_id)
-        self._settle([call.pk for call in calling if call.over])
+        self._settle([call.pk for call in calling if call.over and call.usable])
         gone = {call.pk for call in calling if not call.usable}
         gone |= {pk for pk, lease in self.held.items() if lease.is_given_up}
         # What is on the wire is finished first; the next look gives these back.

@@ -104,7 +104,7 @@ class Broadcaster:
         logger.info("Worker %s started", self.id)
         while not (self.stopping or is_orphan(self.supervisor) or self.is_worn_out):
             self._survive(self.turn)
-            self.is_worn_out = self._footprint.is_too_large()
+            self.is_worn_out = not self._errands.are_running and self._footprint.is_too_large()
             if self.drain:
                 self._survive(self._look_for_the_end)
             self._wait()

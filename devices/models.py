@@ -216,13 +216,17 @@ class Device(models.Model):
 
         Its name and number are free for another.
         """
-        self.log_out(by)
-        for pairing in self.pairings.filter(is_open=True):
-            pairing.cancel()
         at = timezone.localtime().strftime("%Y-%m-%d %H:%M:%S")
         name = _("%(name)s (deleted %(at)s)") % {"name": self.name[:60], "at": at}
-        kept = Device.objects.kept().filter(pk=self.pk)
-        return bool(kept.update(name=name, phone=None, enabled=False, deleted_at=Now()))
+        with transaction.atomic():
+            kept = Device.objects.kept().filter(pk=self.pk)
+            if not kept.update(name=name, phone=None, enabled=False, deleted_at=Now()):
+                return False
+            for pairing in self.pairings.filter(is_open=True):
+                pairing.cancel()
+            # Read only now: a pairing that succeeded this moment has given it another session.
+            Device.objects.get(pk=self.pk).log_out(by)
+        return True
 
     @property
     def needs_pairing(self) -> bool:
@@ -306,9 +310,7 @@ class SimulatedMessage(models.Model):
 
     ID_PREFIX = "SIM"  # of the ids that the simulator gives
 
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="simulated_messages", db_index=False
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="simulated_messages")
     phone = models.CharField(_("phone"), max_length=15)
     from_device = models.BooleanField(_("from the device"), default=True)
     key = models.CharField(_("message key"), max_length=64, blank=True)

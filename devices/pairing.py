@@ -174,9 +174,10 @@ class Pairing(models.Model):
                     device=device, method=method, phone=phone, started_by=by,
                     accepted_by=by.get_username(), notice_version=NOTICE_VERSION, created_at=Now(),
                 )  # fmt: skip
-        except IntegrityError:  # there is one; but it may end this moment
-            running = cls.objects.open().filter(device=device).first()
-            return running or cls.start(device, method, phone, by)
+        except IntegrityError:  # there is one; if that ended this moment, it is what was asked for
+            if latest := cls.objects.filter(device=device).order_by("-pk").first():
+                return latest
+            raise
 
     @property
     def seconds_left(self) -> int:

@@ -112,7 +112,8 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         over = Q(worker_id=worker_id) & (self._is_unblocked() | Q(status=status.OFFLINE))
         gone = Q(worker_id=worker_id) & ~self._is_usable()
         # Told first, row by row: what most of them are.
-        well = Q(enabled=True, status=status.ONLINE, lease_expires_at__gt=Now()) & ~Q(worker_id="")
+        leased = Q(lease_expires_at__gt=Now()) & ~Q(worker_id="")
+        well = Q(enabled=True, status=status.ONLINE) & leased & ~_is_unpaired()
         calling = self.filter(~well, gone | over | (self._is_usable() & self._is_free()))
         rows = calling.annotate(usable=self._is_usable(), free=self._is_free(), over=over)
         return [Call(*row) for row in rows.order_by().values_list(*Call._fields)]
@@ -183,8 +184,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
 
     def _is_usable(self) -> Q:
         lost = Q(status__in=[self.model.Status.LOGGED_OUT, self.model.Status.BANNED])
-        unpaired = Q(transport__in=PAIRED, session="")
-        return Q(enabled=True) & ~unpaired & ~(lost & ~_block_is_over())
+        return Q(enabled=True) & ~_is_unpaired() & ~(lost & ~_block_is_over())
 
     def _is_unblocked(self) -> Q:
         return Q(status__in=self.model.BLOCKED) & _block_is_over()
@@ -195,6 +195,10 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         )
         resting = Q(status=self.model.Status.OFFLINE, restricted_until__gt=Now())
         return nobodys & ~(resting & Q(restricted_until__isnull=False))
+
+
+def _is_unpaired() -> Q:
+    return Q(transport__in=PAIRED, session="")
 
 
 def _block_is_over() -> Q:

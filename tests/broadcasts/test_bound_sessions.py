@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.models import User
 
 from broadcasts import leases
 from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import settle_unknown
 from broadcasts.sharing import Kind, Reach
-from devices import transports
+from devices import queryset, transports
 from devices.models import Device
 from devices.transports import transport
 from devices.transports.base import NotSent
@@ -127,6 +128,30 @@ def test_a_device_that_is_paired_anew_is_opened_anew(
     broadcaster.keep()
 
     assert host.opened == ["first", "second"]
+
+
+def test_a_device_that_is_logged_out_while_it_sends_does_not_come_back(
+    host: BoundTransport, broadcaster: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on the wire is finished first; until then it is held, and must not look connected."""
+    monkeypatch.setattr(queryset, "PAIRED", {"bound"})
+    host.files = {"first"}
+    device = DeviceFactory(transport="bound", session="first")
+    broadcaster.keep()
+    monkeypatch.setattr(leases, "REFRESH_SECONDS", 1000.0)  # it has not read that of the device yet
+    lease = broadcaster.held[device.pk]
+    lease.connected, lease.in_flight = True, BroadcastMessageFactory(device=device)
+    Device.objects.update(status="online")
+
+    user = User.objects.create_user("siti")
+    assert Device.objects.get().log_out(user)
+    for _ in range(2):
+        broadcaster.keep()
+        assert Device.objects.get().status == "offline"
+
+    lease.in_flight = None
+    broadcaster.keep()
+    assert not broadcaster.held
 
 
 def test_a_session_does_not_say_not_sent_of_what_an_earlier_one_was_given() -> None:

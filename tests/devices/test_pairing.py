@@ -184,6 +184,19 @@ def test_logging_out_keeps_the_device_and_asks_for_its_session_to_go(siti: User)
     assert not Device.objects.usable().filter(pk=device.pk).exists()
 
 
+def test_deleting_logs_a_session_out_that_a_pairing_has_just_given_it(
+    device: Device, siti: User
+) -> None:
+    pairing = claimed(device, siti)
+    seen_before = Device.objects.get(pk=device.pk)
+    assert pairing.succeed(PHONE)
+
+    assert seen_before.remove(siti)
+
+    assert not Device.objects.get(pk=device.pk).session
+    assert Unlinking.objects.get().session == pairing.session
+
+
 def test_deleting_keeps_the_messages_and_frees_name_and_number(siti: User) -> None:
     device = DeviceFactory(name="Sales 01", transport="neonize", phone=PHONE, session="s1")
     message = BroadcastMessageFactory(device=device)

@@ -33,7 +33,7 @@ class Region(NamedTuple):
 
 def regions() -> Iterator[Region]:
     """Yields where the library lies in the memory of this process."""
-    folder = str(Path(neonize.__file__).parent)
+    folder = str(Path(neonize.__file__).resolve().parent)
     for line in Path("/proc/self/maps").read_text().splitlines():
         addresses, permissions, *rest = line.split(maxsplit=5)
         path = rest[-1]

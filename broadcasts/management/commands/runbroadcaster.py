@@ -74,6 +74,9 @@ class Command(BaseCommand):
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
         runner.run()
+        # Who is told to end from here on ends: everything was given back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if isinstance(runner, Broadcaster) and runner.is_worn_out and not runner.stopping:
             begin_anew()
 
