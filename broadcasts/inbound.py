@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from broadcasts import acquaintance, claiming
 from broadcasts.claiming import CASE_ROWS
 from broadcasts.leases import Lease, Leases
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, InboundMessage
 from broadcasts.outcomes import record_receipts
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
@@ -114,8 +114,8 @@ class Reports:
             # Facts, whoever holds the device by now.
             case Receipt():
                 self.receipts.add(said.device_id, said.event)
-            case Inbound(phone, body):
-                _note_reply(said.device_id, phone, body)
+            case Inbound():
+                _note_reply(said.device_id, said.event)
             case event:
                 for lease in leases:
                     self._change(lease, event)
@@ -141,8 +141,8 @@ class Reports:
 
 
 @survive_conflicts
-def _note_reply(device_id: int, phone: str, body: str) -> None:
-    leads = Lead.objects.at(phone)
+def _note_reply(device_id: int, reply: Inbound) -> None:
+    leads, body = Lead.objects.at(reply.phone), reply.body
     leads.update(last_replied_at=Now())
     # Before all else: nothing that goes wrong below may cost a STOP.
     if is_opt_out(body) and leads.opt_out(source=_("replied “%s”") % body.strip()[:100]):
@@ -152,6 +152,8 @@ def _note_reply(device_id: int, phone: str, body: str) -> None:
     try:
         leads.update(replied_to=device_id)
         claiming.keep_with(BroadcastMessage, writers)
+        for lead_id in writers:
+            InboundMessage.keep(lead_id, device_id, reply)
     except IntegrityError:
         return  # the device was deleted this moment
     acquaintance.met(writers)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
@@ -8,6 +10,9 @@ from django.utils.translation import gettext_lazy as _
 from broadcasts.queryset import BroadcastMessageQuerySet, WorkerQuerySet
 from leads.models import SkipReason
 from leads.phones import display_phone
+
+if TYPE_CHECKING:
+    from devices.transports.base import Inbound
 
 
 class BroadcastMessage(models.Model):
@@ -276,6 +281,55 @@ class Attempt(models.Model):
             decided_by_id=decided_by_id,
             **{name: getattr(message, name) for name in copied},
         )
+
+
+class InboundManager(models.Manager["InboundMessage"]):
+    def get_queryset(self) -> models.QuerySet[InboundMessage]:
+        return super().get_queryset().select_related("device")  # a lead's page names it
+
+
+class InboundMessage(models.Model):
+    """What a lead wrote to one of our devices. Goes with the lead; of others nothing is kept, as
+    the account may be somebody's own."""
+
+    lead = models.ForeignKey(
+        "leads.Lead", on_delete=models.CASCADE, related_name="replies", verbose_name=_("lead")
+    )
+    device = models.ForeignKey(
+        "devices.Device", on_delete=models.CASCADE, related_name="+", db_index=False,
+        verbose_name=_("device"),
+    )  # fmt: skip
+    body = models.TextField(_("text"), blank=True)
+    provider_message_id = models.CharField(_("WhatsApp id"), max_length=64, null=True)
+    received_at = models.DateTimeField(_("received"))
+
+    objects = InboundManager()
+
+    class Meta:
+        db_table = "inbound_messages"
+        ordering = ["-received_at", "-pk"]
+        default_permissions = ()  # who may see messages may see these
+        verbose_name = _("reply")
+        verbose_name_plural = _("replies")
+        constraints = [
+            # WhatsApp hands out again what was not confirmed before a crash.
+            models.UniqueConstraint(
+                fields=["device", "provider_message_id", "lead"], name="unique_inbound_message"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.body[:40]
+
+    @classmethod
+    def keep(cls, lead_id: int, device_id: int, reply: Inbound) -> None:
+        """Writes a reply down, once. Raises IntegrityError where device or lead are gone."""
+        values = {"body": reply.body, "received_at": reply.at}
+        told = {"lead_id": lead_id, "device_id": device_id}
+        if name := reply.provider_message_id[:64]:
+            cls.objects.get_or_create(**told, provider_message_id=name, defaults=values)
+        else:
+            cls.objects.create(**told, **values)
 
 
 class Worker(models.Model):

@@ -163,6 +163,7 @@ class Inbound:
     phone: str
     body: str
     at: datetime
+    provider_message_id: str = ""  # by which one that is reported twice is written down once
 
 
 Event = Connected | Disconnected | Blocked | Replaced | Outdated | Receipt | Inbound

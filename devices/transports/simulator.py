@@ -122,7 +122,7 @@ class SimulatorSession:
             device_id=self.device_id,
             phone=message.phone,
             key=message.key,
-            provider_message_id=f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}",
+            provider_message_id=_new_id(),
             body=message.body,
         )
         if message.media:
@@ -216,14 +216,16 @@ class SimulatorSession:
         if self._closed:
             return
         written = SimulatedMessage(
-            device_id=self.device_id, phone=phone, from_device=False, body=body
-        )
+            device_id=self.device_id, phone=phone, from_device=False, body=body,
+            provider_message_id=_new_id(),
+        )  # fmt: skip
         reply = recorder.write(Reply(self.device_id, written))
         reply.add_done_callback(lambda done: self._replied(done, written))
 
     def _replied(self, reply: Future[bool], written: SimulatedMessage) -> None:
         reply.result()
-        self._tell(Inbound(written.phone, written.body, timezone.now()))
+        name = written.provider_message_id
+        self._tell(Inbound(written.phone, written.body, timezone.now(), name))
 
     def _tell(self, event: Event) -> None:
         with self._telling:
@@ -236,6 +238,10 @@ class CheckingSession(SimulatorSession):
 
     def check(self, phones: Sequence[str]) -> dict[str, str]:
         return {phone: phone if self.world.is_on_whatsapp(phone) else "" for phone in phones}
+
+
+def _new_id() -> str:
+    return f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}"
 
 
 def _later(seconds: float, call: Callable[[], None], answer: Future[Outcome]) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from broadcasts import acquaintance, inbound
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent, record, record_receipts
-from devices.transports.base import Accepted, Receipt
+from devices.transports.base import Accepted, Inbound, Receipt
 from leads.models import Lead
 from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
 
@@ -91,7 +91,9 @@ def test_a_sent_first_contact_takes_what_else_waits_for_that_person_out_of_its_l
 def test_whoever_writes_to_a_device_stays_with_it_and_is_nobody_new_to_it() -> None:
     message = BroadcastMessageFactory(priority=Priority.CAMPAIGN_FIRST)
 
-    inbound._note_reply(message.device_id, message.recipient_phone, "Hello!")
+    inbound._note_reply(
+        message.device_id, Inbound(message.recipient_phone, "Hello!", timezone.now())
+    )
 
     message.refresh_from_db()
     assert message.priority == Priority.CAMPAIGN
@@ -102,7 +104,7 @@ def test_whoever_writes_to_a_device_stays_with_it_and_is_nobody_new_to_it() -> N
 def test_a_stranger_who_writes_is_no_lead_and_changes_nothing() -> None:
     message = BroadcastMessageFactory(priority=Priority.CAMPAIGN_FIRST)
 
-    inbound._note_reply(message.device_id, "60199999999", "Hello!")
+    inbound._note_reply(message.device_id, Inbound("60199999999", "Hello!", timezone.now()))
 
     message.refresh_from_db()
     assert message.priority == Priority.CAMPAIGN_FIRST
@@ -124,7 +126,7 @@ def test_a_reply_to_a_device_that_is_deleted_this_moment_still_opts_out() -> Non
     pk = gone.pk
     gone.delete()
 
-    inbound._note_reply(pk, lead.phone, "STOP")
+    inbound._note_reply(pk, Inbound(lead.phone, "STOP", timezone.now()))
 
     lead.refresh_from_db()
     assert lead.opted_out_at

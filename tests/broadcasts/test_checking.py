@@ -18,7 +18,7 @@ from broadcasts.shelf import Shelf
 from broadcasts.worker import Broadcaster
 from devices.models import Device, SimulatedMessage
 from devices.transports import transport
-from devices.transports.base import OutgoingMessage
+from devices.transports.base import Inbound, OutgoingMessage
 from devices.transports.simulator import SimulatorTransport, World
 from leads.models import PRESENCE_LASTS, Lead
 from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
@@ -257,7 +257,7 @@ def test_whom_whatsapp_knows_by_another_number_is_written_to_there_and_heard_fro
     (claimed,) = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[device.pk])
     assert Shelf().pack(claimed).phone == "551187654321"
 
-    inbound._note_reply(device.pk, "551187654321", "STOP")
+    inbound._note_reply(device.pk, Inbound("551187654321", "STOP", timezone.now()))
 
     lead.refresh_from_db()
     assert lead.opted_out_at

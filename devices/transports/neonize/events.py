@@ -154,7 +154,9 @@ def _inbound(fields: Fields, phone_of: PhoneOf) -> list[Event]:
     if message.keys() <= NO_WORDS | {"messageContextInfo", "senderKeyDistributionMessage"}:
         return []
     phone = _phone(source, phone_of)
-    return [Inbound(phone, _text(message), _time(info))] if phone else []
+    if not phone:
+        return []
+    return [Inbound(phone, _text(message), _time(info), str(info.get("ID", "")))]
 
 
 def _phone(source: Fields, phone_of: PhoneOf) -> str:
