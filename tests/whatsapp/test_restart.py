@@ -1,4 +1,4 @@
-"""A host's one process, killed with all its devices in the middle of a campaign, and started again."""
+"""A host's one process, killed with all its devices in mid-campaign, and started again."""
 
 from __future__ import annotations
 
