@@ -47,7 +47,7 @@ from tests.factories import DeviceFactory
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MANY = 200
+MANY, FEW = 200, 20
 MESSAGE = OutgoingMessage("message-1", "60123456789", "Hi Aminah,\nthe shop is open. ✓")
 
 
@@ -133,10 +133,10 @@ def neonize(settings: LazySettings, tmp_path: Path) -> Iterator[Lab]:
     if not (accounts := accounts_here(tmp_path)):
         pytest.skip("tests/whatsapp/test_contract.py starts the process that this needs")
     settings.SESSION_DIR = tmp_path
-    accounts.register(MESSAGE.phone, *(phone_of(number) for number in range(20)))
+    accounts.register(MESSAGE.phone, *(phone_of(number) for number in range(FEW)))
     lab = Lab(
         NeonizeTransport(), accounts.received, accounts.files, accounts.device,
-        is_sure=None, threads=2, many=20,
+        is_sure=None, threads=2, many=FEW,
     )  # fmt: skip
     with lab._open:
         yield lab

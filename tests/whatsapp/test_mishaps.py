@@ -183,6 +183,33 @@ def test_a_message_whose_connection_was_cut_in_mid_send_is_shown_once(
         assert {send.id for send in sends} == {message.provider_message_id}
 
 
+def test_what_was_on_the_wire_when_its_device_was_unlinked_waits_for_a_receipt_or_a_person(
+    whatsapp: Double, device: Device, account: PhoneOf, campaign: Campaign, phones: list[PhoneOf],
+    browser: Browser, original: Original, tmp_path: Path,
+) -> None:  # fmt: skip
+    phones[0].switch_off()  # so that no receipt tells
+    whatsapp.withhold_acks()
+    with running(whatsapp, tmp_path) as process:
+        wait_until(lambda: whatsapp.sends(phones[0].number))
+        whatsapp.log_out(account.number)
+
+        wait_until(lambda: Device.objects.get().state == "logged_out")
+        wait_until(lambda: adds_up(campaign, unknown=1, pending=2))
+        message = campaign.messages.get(status="unknown")
+        assert message.provider_message_id == whatsapp.sends(phones[0].number)[0].id
+        assert "Did it arrive?" in page(browser, "messages:detail", message.pk)
+
+        whatsapp.behave()
+        original.copy(account, tmp_path / "again.db")
+        Device.objects.filter(pk=device.pk).pair("again")
+        wait_until(lambda: adds_up(campaign, unknown=1, sent=2))
+        browser.post(reverse("messages:arrived", args=[message.pk]))
+        assert adds_up(campaign, sent=3)
+        stop(process)
+
+    assert [len(whatsapp.sends(phone.number)) for phone in phones] == [1, 1, 1]
+
+
 def adds_up(campaign: Campaign, **expected: int) -> bool:
     """Whether so many messages are in these states, and none in any other."""
     return {status: count for status, count in campaign.counts().items() if count} == expected
