@@ -36,7 +36,7 @@ FIRST = BroadcastMessage.Priority.CAMPAIGN_FIRST
 def device() -> Device:
     """Slow enough for something to happen between two messages."""
     return DeviceFactory(
-        transport="neonize", session="paired", min_delay_seconds=3, max_delay_seconds=3
+        transport="neonize", session="paired", min_delay_seconds=2, max_delay_seconds=2
     )
 
 
@@ -196,7 +196,6 @@ def test_what_was_on_the_wire_when_its_device_was_unlinked_waits_for_a_receipt_o
         wait_until(lambda: Device.objects.get().state == "logged_out")
         wait_until(lambda: adds_up(campaign, unknown=1, pending=2))
         message = campaign.messages.get(status="unknown")
-        assert message.provider_message_id == whatsapp.sends(phones[0].number)[0].id
         assert "Did it arrive?" in page(browser, "messages:detail", message.pk)
 
         whatsapp.behave()

@@ -7,8 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from django.db.models import Q
 
-from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.models import Worker
+from campaigns.models import Campaign
 from devices.models import Device
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
 from tests.processes import wait_until
@@ -19,7 +21,7 @@ from tests.whatsapp.test_broadcaster import running
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DEVICES, EACH = 50, 4
+DEVICES, EACH = 50, 3
 
 
 def test_fifty_devices_of_a_killed_process_come_back_and_nobody_is_written_to_twice(
@@ -29,13 +31,13 @@ def test_fifty_devices_of_a_killed_process_come_back_and_nobody_is_written_to_tw
     devices = [
         DeviceFactory(
             transport="neonize", session=f"paired-{number}", phone=number,
-            min_delay_seconds=2, max_delay_seconds=4,
+            min_delay_seconds=1, max_delay_seconds=3,
         )
         for number in accounts
     ]  # fmt: skip
     for device in devices:
         original.copy(whatsapp.phone(device.phone), tmp_path / f"{device.session}.db")
-    campaign = CampaignFactory(sending=True, audience_size=DEVICES * EACH)
+    campaign: Campaign = CampaignFactory(sending=True, audience_size=DEVICES * EACH)
     phones = [new_phone() for _ in range(DEVICES * EACH)]
     for number, phone in enumerate(phones):
         lead = LeadFactory(phone=phone.number)
@@ -56,18 +58,25 @@ def test_fifty_devices_of_a_killed_process_come_back_and_nobody_is_written_to_tw
 
     with running(whatsapp, tmp_path, *one_process) as process:
         wait_until(lambda: Device.objects.online().count() == DEVICES, seconds=90)
-        wait_until(lambda: set(statuses()) <= {"sent", "unknown"}, seconds=90)
+        wait_until(lambda: all_are_settled(campaign), seconds=90)
         process.terminate()
         assert process.wait(timeout=60) == 0
 
     assert sum(whatsapp.logins(number) for number in accounts) == 2 * DEVICES
-    came = {phone.number: [message.copies for message in phone.received()] for phone in phones}
-    assert all(copies == [1] for copies in came.values())
-    # Of the few that were on the wire, those whose receipts died with the process are shown.
-    unknown = BroadcastMessage.objects.filter(status="unknown")
-    assert all(message.provider_message_id for message in unknown)
-    assert campaign.counts()["sent"] + len(unknown) == DEVICES * EACH
+    # Nobody has it twice. Who has it not at all is one of the few that were being handed over:
+    # those are shown as unknown, and left to a receipt or a person.
+    wrong = {}
+    for message in campaign.messages.all():
+        copies = [
+            received.copies for received in whatsapp.phone(message.recipient_phone).received()
+        ]
+        if copies != [1] and (message.status, copies) != ("unknown", []):
+            wrong[message.recipient_phone] = message.status, copies
+    assert wrong == {}
+    assert 0 < campaign.counts()["unknown"] <= DEVICES
 
 
-def statuses() -> set[str]:
-    return set(BroadcastMessage.objects.values_list("status", flat=True).distinct())
+def all_are_settled(campaign: Campaign) -> bool:
+    """Whether each is sent, or unknown with the id that a receipt would name."""
+    is_known = Q(status="sent") | Q(status="unknown", provider_message_id__isnull=False)
+    return not campaign.messages.exclude(is_known).exists()
