@@ -130,6 +130,9 @@ class Reports:
                 self._leases.block_first_contacts(lease, until)
             case Blocked(state, reason, until):
                 lease.connected = lease.connected and state == "restricted"
+                # The session has ended, also if somebody says that it works again before the next
+                # look, which then finds nothing to end.
+                lease.is_given_up |= state != "restricted"
                 status = Device.Status(state)
                 self._leases.change_status(epochs, status, reason=reason, until=until)
             case Replaced(reason):

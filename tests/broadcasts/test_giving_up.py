@@ -1,4 +1,4 @@
-"""Sessions that end for good: replaced by somebody's, or of a library that is too old."""
+"""Sessions that end for good: replaced by somebody's, of a library that is too old, or banned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from broadcasts.inbound import REPLACED, Reports, Said
 from broadcasts.leases import Leases
 from broadcasts.templatetags.reasons import reason
 from devices.models import Device
-from devices.transports.base import Connected, Event, Outdated, Replaced
+from devices.transports.base import Blocked, Connected, Event, Outdated, Replaced
 from tests.broadcasts.test_fences import lease_of
 from tests.factories import BroadcastMessageFactory, DeviceFactory
 
@@ -136,6 +136,24 @@ def test_an_outdated_library_opens_no_more_of_its_transport_s_devices(opened: li
     # A host with a newer one may have it at once.
     broadcaster("newer").keep()
     assert f"newer opens {old}" in opened
+
+
+@pytest.mark.parametrize("state", ["banned", "logged_out"])
+def test_who_says_at_once_that_it_works_again_gets_a_new_session(
+    opened: list[str], state: Any
+) -> None:
+    """The one that was blocked connects no more, so it must not be kept."""
+    device = DeviceFactory(name="Sales 01", online=True)
+    mine = broadcaster("worker", device)
+    session: Any = mine.held[device.pk].session
+
+    hear(mine, device, Blocked(state, "Too many."))
+    assert Device.objects.work_again() == 1
+    for _look in range(2):
+        mine.keep()
+
+    session.close.assert_called_once()
+    assert opened == ["worker opens Sales 01"]
 
 
 def test_after_a_while_it_is_tried_again(

@@ -46,4 +46,23 @@ the library exactly once, tokens.py unless it finds all tables. After an upgrade
     scripts/prepare whatsapp-double && .venv/bin/python -m pytest tests/whatsapp
 
 test_double.py and test_troubles.py say in sentences what then has to be so.
+
+Which test proves what, with a real `runbroadcaster`: that nobody gets a message twice, that each is
+in one state that the pages show, and what they say of the device.
+
+    from pairing in the browser to a reply of STOP       test_chain.py
+    pairing: two at once, cancelled, another number ...  test_pairing.py
+    acks withheld, and the broadcaster killed            test_broadcaster.py
+    the same, one process of several, paired anew        test_broadcaster.py
+    connection cut in mid-send, before and after         test_mishaps.py
+    unlinked on the phone; banned for a while, for good  test_mishaps.py
+    library outdated (405)                               test_mishaps.py
+    nobody new (463)                                     test_mishaps.py, test_broadcaster.py
+    50 devices of one process killed, and started again  test_restart.py
+    opened elsewhere too                                 test_transport.py
+    pictures, who is on WhatsApp                         test_broadcaster.py, test_media.py
+    what docs/transports.md promises of a transport      test_contract.py
+
+Whom a message came to, the double's phones count. A client that is cut off sends it again under the
+same id, and an app shows that once: so `Received.copies` may be 2 there, and there only.
 """

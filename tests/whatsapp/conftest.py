@@ -12,6 +12,7 @@ import pytest
 
 from tests.whatsapp.client import Client
 from tests.whatsapp.double import Double, PhoneOf
+from tests.whatsapp.paired import Original
 
 HERE = Path(__file__).parent
 PACKAGES = ["neonize", "websockets", "cryptography"]
@@ -92,3 +93,11 @@ def sender(
     store = tmp_path_factory.mktemp("sender") / "store.db"
     with Client.start(store, running_double.environment) as client:
         yield client.link(sender_phone)
+
+
+@pytest.fixture(scope="session")
+def original(
+    running_double: Double, new_phone: NewPhone, tmp_path_factory: pytest.TempPathFactory
+) -> Original:
+    """A client's file that others are copied from."""
+    return Original(running_double, new_phone(), tmp_path_factory.mktemp("original") / "store.db")

@@ -55,6 +55,14 @@ class Received(NamedTuple):
     copies: int
 
 
+class Names(NamedTuple):
+    """What a client of an account is called, as its file has it."""
+
+    jid: str
+    lid: str
+    lid_user: str
+
+
 class Double:
     def __init__(self, folder: Path, address: dict[str, Any]) -> None:
         self.folder = folder
@@ -100,6 +108,10 @@ class Double:
         """Has these numbers be on WhatsApp; returns the phone of the first. All others are not."""
         self.ask("register", numbers=numbers)
         return self.phone(numbers[0])
+
+    def copy_client(self, number: str, to: str) -> Names:
+        """Has the client of the one account be a client of the other too; see paired.py."""
+        return Names(**self.ask("copy_client", number=number, to=to))
 
     # What the server does wrong, until it is told otherwise
 

@@ -101,6 +101,7 @@ def test_a_message_whose_broadcaster_was_killed_is_settled_by_its_receipt_and_se
         wait_until(lambda: status(message) == "unknown" and message.provider_message_id)
         phone.switch_on()
         wait_until(lambda: status(message) == "sent")
+        assert Device.objects.online().filter(pk=device.pk).exists()
         process.terminate()
         assert process.wait(timeout=60) == 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from tests.whatsapp import linking
@@ -58,6 +58,14 @@ class Verbs:
         if connection is None:
             raise LookupError(f"no client asked {number} for a code")
         await linking.type_code(self._account(number), connection, code)
+
+    async def copy_client(self, number: str, to: str) -> dict[str, str]:
+        """Takes whoever has the keys of this account's client for a client of the other as well."""
+        (bundle,), account = self._account(number).clients.values(), self._account(to)
+        device = account.next_client()
+        account.clients[device] = replace(bundle, prekeys=list(bundle.prekeys))
+        jid, lid = account.jid(device), account.lid_jid(device)
+        return {"jid": str(jid), "lid": str(lid), "lid_user": lid.user}
 
     async def received(self, number: str) -> list[dict[str, Any]]:
         return [
