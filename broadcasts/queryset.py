@@ -189,9 +189,10 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         return self.move(["paused"], "pending", guard, limit=limit, expires_at=later)
 
     def expire(self) -> int:
-        """Ends what is later than its recovery window; returns how many messages."""
-        late = Q(expires_at__lte=Now())
-        return self.filter(late).move(["pending"], "expired", late, finished_at=Now())
+        """Ends what is too late, or waits on a device that was deleted; returns how many."""
+        gone = list(Device.objects.exclude(deleted_at=None).values_list("pk", flat=True))
+        ends = Q(expires_at__lte=Now()), Q(device__in=gone)
+        return sum(self.filter(q).move(["pending"], "expired", q, finished_at=Now()) for q in ends)
 
     def reschedule_expired(self, *, by: AnyUser = None) -> int:
         """Puts expired messages back in the queue, with a new recovery window."""
@@ -209,8 +210,8 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         """Takes the operator's word that unknown messages arrived; returns how many."""
         from broadcasts.acquaintance import met_by  # it knows messages, made of this class
 
-        first = self.filter(status="unknown", priority__in=self.model.FIRST_CONTACTS)
-        first_contacts = _read(first.order_by().values_list("pk", flat=True))
+        unknown = self.filter(status="unknown").order_by().values_list("pk", flat=True)
+        first_contacts = _read(unknown.filter(priority__in=self.model.FIRST_CONTACTS))
         settled = self.move(
             ["unknown"],
             "sent",
@@ -224,8 +225,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         return settled
 
     def settle_as_not_arrived(self, *, by: AnyUser = None) -> int:
-        """Takes the operator's word that unknown messages did not arrive, and leaves it at that;
-        returns how many."""
+        """Takes the operator's word that unknown messages did not arrive; returns how many."""
         decision = ("not_arrived", by)
         return self.move(["unknown"], decision=decision, finished_at=Now(), **NOT_ARRIVED)
 

@@ -257,6 +257,13 @@ class Device(models.Model):
             return self.Status.OFFLINE.value
         return self.status
 
+    @property
+    def state_since(self) -> datetime | None:
+        """Since when it is in that state, as far as that is known."""
+        if self.status == self.Status.ONLINE and not self.is_leased:
+            return self.lease_expires_at
+        return self.status_changed_at
+
     def may_send_at(self, now: datetime) -> datetime | None:
         """From when on it may send, its pace apart; None where nobody can say: it is switched off,
         not paired, or blocked without an end."""

@@ -32,6 +32,8 @@ def reason(message: BroadcastMessage) -> str:
             return message.error_message or _(
                 "Nobody can tell whether it arrived. A delivery receipt may still settle it."
             )
+        case Status.EXPIRED if message.device and message.device.deleted_at:
+            return _("Its device was deleted. Rescheduled, it leaves from another.")
         case Status.EXPIRED:
             return _("It could not start in time.")
         case Status.PAUSED if message.campaign_id:

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.tasks import tidy_up
+from broadcasts.templatetags.reasons import reason
 from devices.models import Device
-from tests.factories import BroadcastMessageFactory, DeviceFactory
+from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timezone.now() - timedelta(hours=5)
@@ -119,6 +120,26 @@ def test_what_is_too_late_expires_and_can_be_rescheduled() -> None:
     assert late.finished_at is None
     assert late.expires_at > timezone.now()
     assert BroadcastMessage.objects.expire() == 0
+
+
+def test_what_waits_on_a_deleted_device_expires_and_leaves_from_another() -> None:
+    campaign = CampaignFactory(sending=True)
+    gone = DeviceFactory(deleted_at=timezone.now(), enabled=False)
+    other = DeviceFactory(online=True)
+    message = BroadcastMessageFactory(campaign=campaign, device=gone)
+    paused = BroadcastMessageFactory(campaign=campaign, device=gone, status="paused")
+    BroadcastMessageFactory(campaign=campaign, device=other)
+
+    assert BroadcastMessage.objects.expire() == 1
+    message.refresh_from_db()
+    assert (message.status, reason(message)) == (
+        "expired", "Its device was deleted. Rescheduled, it leaves from another."
+    )  # fmt: skip
+    assert status_of(paused) == "paused"
+
+    assert BroadcastMessage.objects.reschedule_expired() == 1
+    message.refresh_from_db()
+    assert (message.status, message.device) == ("pending", other)
 
 
 def test_what_has_begun_does_not_expire() -> None:
