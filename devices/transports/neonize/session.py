@@ -58,6 +58,7 @@ class NeonizeSession:
         self._closed = threading.Event()
         self._client: Client | None = None
         self._connected = False
+        self._breaks = 0  # how often the line broke, or was there again
         self._finished: Client | None = None  # being stopped: what it still says is not so
         self._over = False  # the account is to be left alone
         self._pause_seconds = SHORTEST_PAUSE_SECONDS
@@ -100,12 +101,14 @@ class NeonizeSession:
     def _send(
         self, client: Client, message: OutgoingMessage, file: Any, answer: Future[Outcome]
     ) -> None:
-        key = message.key
+        key, breaks = message.key, self._breaks
         try:
             sent = client.send(message, file, token_of(key))
             outcome: Outcome = Accepted(sent)
         except ClientError as error:
-            outcome = outcome_of(str(error), timezone.now(), partial(self._ids, key))
+            broke = self._breaks != breaks
+            ids = partial(self._ids, key)
+            outcome = outcome_of(str(error), timezone.now(), ids, broke=broke)
             logger.info("Device %s: a send failed: %s", self._store.device_id, _kind(outcome))
             if not isinstance(outcome, Unknown) and (left := self._ids(key)):
                 self._unsent.setdefault(key, set()).update(left)
@@ -211,6 +214,8 @@ class NeonizeSession:
 
     def _said(self, client: Client, name: str, fields: dict[str, Any]) -> None:
         """Called by the library's threads, which wait."""
+        if name in ("Connected", "Disconnected"):  # at once: a send may have its answer next
+            self._breaks += 1
         _submit(teller, partial(self._hear, client, name, fields))
 
     def _hear(self, client: Client, name: str, fields: dict[str, Any]) -> None:

@@ -45,6 +45,10 @@ ROWS: list[tuple[str, type[Outcome], str, object]] = [
         "websocket disconnected before message send returned response", Unknown, "disconnected",
         None,
     ),
+    (
+        "websocket disconnected before message send (retry) returned response", Unknown,
+        "disconnected", None,
+    ),
     ("context canceled", Unknown, "closed", None),
 ]  # fmt: skip
 
@@ -106,6 +110,21 @@ def test_a_line_that_did_not_come_back_may_have_carried_the_message_before_it_br
     assert outcome == Unknown(
         "disconnected", "The connection broke while the message was being sent.", "3EB0"
     )
+
+
+@pytest.mark.parametrize("code", [403, 429, 463, 479])
+def test_a_refusal_after_the_line_broke_may_be_of_a_second_copy(code: int) -> None:
+    outcome = outcome_of(f"server returned error {code}", NOW, lambda: ["3EB0"], broke=True)
+
+    assert outcome == Unknown(
+        "disconnected", "The connection broke while the message was being sent.", "3EB0"
+    )
+
+
+def test_what_was_asked_before_the_message_was_made_says_the_same_after_a_break() -> None:
+    outcome = outcome_of("no LID found for 1@s.whatsapp.net from server", NOW, nothing, broke=True)
+
+    assert isinstance(outcome, Refused)
 
 
 def test_a_file_that_cannot_be_read_proves_nothing() -> None:
