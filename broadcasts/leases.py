@@ -142,7 +142,7 @@ class Leases:
             lease.slot = lease.slot._replace(next_send_at=next_at.get(lease.device.pk))
             lease.in_flight = None
             if isinstance(sent.outcome, DeviceBlocked) and sent.outcome.state == "first_contacts":
-                self._write_to_nobody_new(lease, sent.outcome.until)
+                self._write_to_nobody_new(lease, sent.outcome.ends_at(now))
         return [lease for lease, _ in ended]
 
     def block_first_contacts(self, lease: Lease, until: datetime | None) -> None:

@@ -82,6 +82,10 @@ class DeviceBlocked:
     message: str
     state: Block
     until: datetime | None = None
+    for_: timedelta | None = None  # in place of `until`: so long from now
+
+    def ends_at(self, now: datetime) -> datetime | None:
+        return now + self.for_ if self.for_ else self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,10 @@ class Blocked:
     state: Block
     reason: str
     until: datetime | None = None
+    for_: timedelta | None = None  # in place of `until`: so long from now
+
+    def ends_at(self, now: datetime) -> datetime | None:
+        return now + self.for_ if self.for_ else self.until
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,29 +124,6 @@ def test_a_device_that_may_not_send_is_blocked_and_nothing_arrives(
     assert [m.copies for m in phone.received()] == [1]
 
 
-@pytest.mark.parametrize("code", [429, 463])
-def test_a_refusal_of_what_the_library_sends_again_after_a_break_says_nothing_of_the_first(
-    whatsapp: Double, session: Sessions, phone: PhoneOf, code: int
-) -> None:
-    seen = session.process.mark()
-    whatsapp.withhold_acks()
-    call = session.begin_send(phone.number)
-    wait_until(phone.received)
-    whatsapp.go_away()
-    whatsapp.answer_sends_with(code)
-    session.hears("Disconnected", after=seen)
-    whatsapp.come_back()
-
-    outcome = session.process.result(call)
-
-    (received,) = phone.received()
-    assert [send.outcome for send in whatsapp.sends(phone.number)] == ["accepted", str(code)]
-    assert isinstance(outcome, Unknown)
-    assert (outcome.code, outcome.provider_message_id) == ("disconnected", received.id)
-    session.hears("Connected", after=seen)
-    assert session.recall() == Unknown("interrupted", "", received.id)
-
-
 def test_who_is_not_on_whatsapp_is_refused_for_good(session: Sessions) -> None:
     outcome = session.send("60199999998")
 
@@ -181,7 +158,7 @@ def test_a_ban_is_told_with_its_end(whatsapp: Double, session: Sessions, account
 
     ban = session.hears("Blocked", state="banned")
 
-    assert timedelta(minutes=55) < ban["until"] - datetime.now(UTC) <= timedelta(hours=1)
+    assert ban["for_"] == timedelta(hours=1)
     assert "people who do not have this number" in ban["reason"]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -29,7 +29,7 @@ class Answer:
     """A row: how the text begins, what follows, and what an operator is told."""
 
     text: str  # a regular expression
-    outcome: Callable[[str, datetime], Outcome]
+    outcome: Callable[[str], Outcome]
     sentence: str | Promise = ""
     # It says that nothing left, but may also come after a first attempt that the library made:
     # then the message may be in the file,
@@ -38,23 +38,23 @@ class Answer:
     unless_it_broke: bool = False
 
 
-def _refused(code: str, retry_after: timedelta | None = None) -> Callable[[str, datetime], Outcome]:
-    return lambda sentence, now: Refused(code, sentence, retry_after)
+def _refused(code: str, retry_after: timedelta | None = None) -> Callable[[str], Outcome]:
+    return lambda sentence: Refused(code, sentence, retry_after)
 
 
-def _restricted(code: str, for_: timedelta) -> Callable[[str, datetime], Outcome]:
-    return lambda sentence, now: DeviceBlocked(code, sentence, "restricted", now + for_)
+def _restricted(code: str, for_: timedelta) -> Callable[[str], Outcome]:
+    return lambda sentence: DeviceBlocked(code, sentence, "restricted", for_=for_)
 
 
-def _known_people_only(sentence: str, now: datetime) -> Outcome:
+def _known_people_only(sentence: str) -> Outcome:
     return DeviceBlocked("463", sentence, "first_contacts")
 
 
-def _unknown(code: str) -> Callable[[str, datetime], Outcome]:
-    return lambda sentence, now: Unknown(code, sentence)
+def _unknown(code: str) -> Callable[[str], Outcome]:
+    return lambda sentence: Unknown(code, sentence)
 
 
-def _not_sent(sentence: str, now: datetime) -> Outcome:
+def _not_sent(sentence: str) -> Outcome:
     return NotSent()
 
 
@@ -143,9 +143,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 
-def outcome_of(
-    text: str, now: datetime, ids: Callable[[], list[str] | None], *, broke: bool = False
-) -> Outcome:
+def outcome_of(text: str, ids: Callable[[], list[str] | None], *, broke: bool = False) -> Outcome:
     """Returns what became of a message whose send has failed with this text.
 
     `ids` looks into the session file: the ids under which the message may have left, None where it
@@ -153,7 +151,7 @@ def outcome_of(
     and the text is about the second time.
     """
     row = next((row for row in ANSWERS if re.match(row.text, text)), None)
-    outcome = row.outcome(str(row.sentence), now) if row else Unknown("unexpected", masked(text))
+    outcome = row.outcome(str(row.sentence)) if row else Unknown("unexpected", masked(text))
     if row and ((row.unless_it_broke and broke) or (row.unless_in_store and ids() != [])):
         outcome = Unknown("disconnected", str(BROKEN))
     if isinstance(outcome, Unknown) and (found := ids()):

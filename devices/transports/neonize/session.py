@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from devices.transports.base import (
@@ -108,7 +107,7 @@ class NeonizeSession:
         except ClientError as error:
             broke = self._breaks != breaks
             ids = partial(self._ids, key)
-            outcome = outcome_of(str(error), timezone.now(), ids, broke=broke)
+            outcome = outcome_of(str(error), ids, broke=broke)
             logger.info("Device %s: a send failed: %s", self._store.device_id, _kind(outcome))
             if not isinstance(outcome, Unknown) and (left := self._ids(key)):
                 self._unsent.setdefault(key, set()).update(left)
@@ -187,7 +186,7 @@ class NeonizeSession:
         if not self._store.account():
             # Neonize would offer the account to be linked, and could not be stopped any more.
             self._over = True
-            for event in events_of("QR", {}, timezone.now(), self._phone_of):
+            for event in events_of("QR", {}, self._phone_of):
                 _submit(teller, partial(self._tell, event))
             return
         if self._store.hold():
@@ -222,7 +221,7 @@ class NeonizeSession:
         is_current = client is self._client and client is not self._finished
         if not is_current and name not in ("Receipt", "Message"):
             return
-        for event in events_of(name, fields, timezone.now(), self._phone_of):
+        for event in events_of(name, fields, self._phone_of):
             self._tell(event)
         then = THEN.get(name, Then.GO_ON)
         self._over |= then is Then.END
