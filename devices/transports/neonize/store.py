@@ -113,8 +113,14 @@ class Store:
 
     def ids_of(self, key: str) -> list[str]:
         """Returns WhatsApp's ids of the messages with this key, the newest last: of those that were
-        about to leave. What is not there has not left."""
-        return reader.ask(self.path, "ids", token_of(key).hex())
+        about to leave. What is not there has not left.
+
+        Raises StoreError also once the account was logged out: its messages' ids went with it.
+        """
+        ids = reader.ask(self.path, "ids", token_of(key).hex())
+        if not ids and not self.account():  # looked at last: where it is, the ids were
+            raise StoreError("the account was logged out, and what it knew of its messages is gone")
+        return ids
 
     def phone_of(self, lid: str) -> str:
         """Returns the number of somebody whom WhatsApp calls by another name, '' if not known."""
