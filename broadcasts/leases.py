@@ -89,6 +89,10 @@ class Leases:
         safe_seconds: float = settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
         return clock() < self._renewed_at + safe_seconds
 
+    def may_send(self, lease: Lease) -> bool:
+        """Whether this device is ours to send from, asked from any thread."""
+        return self.are_safe() and self.held.get(lease.device.pk) is lease
+
     def now(self) -> datetime:
         """The database's time, as last heard."""
         return datetime.fromtimestamp(clock() + self._clock_offset, tz=UTC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -36,15 +36,24 @@ class Media:
     height: int = 0
 
 
+def always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
     """What a session is asked to send. `key` is the same in every attempt that Siaran makes by
-    itself; what a person sends on its way again has a new one."""
+    itself; what a person sends on its way again has a new one.
+
+    Whoever prepares something that takes time, such as an upload, asks `may_leave` right before the
+    message leaves: the device may be another broadcaster's by then. If it may not, it is NotSent.
+    """
 
     key: str
     phone: str
     body: str
     media: Media | None = None
+    may_leave: Callable[[], bool] = field(default=always, compare=False)
 
 
 # What became of a send. Exactly one of these comes back; a session never raises on purpose.

@@ -209,12 +209,14 @@ class Client:
         return found
 
     def send(self, message: OutgoingMessage, file: Any, token: bytes) -> str:
-        """Returns the id that the message got; raises ClientError. `file` is what its media was
-        uploaded as."""
+        """Returns the id that the message got, '' where it may not leave any more; raises
+        ClientError. `file` is what its media was uploaded as."""
         from neonize.utils.jid import build_jid
 
         written = _written(message, file, token)
         gate.enter()
+        if not message.may_leave():  # the last thing that is asked: much may have taken its time
+            return ""
         try:
             return str(self._client.send_message(build_jid(message.phone), written).ID)
         except Exception as error:

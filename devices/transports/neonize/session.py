@@ -103,7 +103,7 @@ class NeonizeSession:
         key, breaks = message.key, self._breaks
         try:
             sent = client.send(message, file, token_of(key))
-            outcome: Outcome = Accepted(sent)
+            outcome: Outcome = Accepted(sent) if sent else NotSent()
         except ClientError as error:
             broke = self._breaks != breaks
             ids = partial(self._ids, key)
