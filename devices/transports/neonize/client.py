@@ -152,10 +152,11 @@ class Client:
         except Exception as raised:  # noqa: BLE001 (whatever it is, this client has ended)
             error = str(raised) or type(raised).__name__
         self.ended.set()
-        # What is left of it may still be connected, hear nothing, and send.
-        with gate.alone():
-            self._client.stop()
-        ended(error)
+        try:  # what is left of it may still be connected, hear nothing, and send
+            with gate.alone():
+                self._client.stop()
+        finally:
+            ended(error)
 
     def stop(self) -> None:
         with gate.alone():
