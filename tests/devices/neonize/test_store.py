@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -158,6 +159,42 @@ def test_who_reads_may_die(store: Store) -> None:
     reader._process.wait()
 
     assert store.phone_of("123") == "60123456789"
+
+
+def test_who_reads_and_says_nothing_is_waited_for_so_long_and_replaced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.phone_of("123") == "60123456789"
+    silent = reader._process
+    assert silent
+    silent.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr("devices.transports.neonize.store.ANSWER_SECONDS", 2.0)
+
+    assert store.account() == ""
+
+    assert silent.poll() is not None
+
+
+def test_nobody_waits_for_long_behind_another_s_question(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devices.transports.neonize.store.ANSWER_SECONDS", 0.1)
+
+    with reader._asking, pytest.raises(StoreError, match="busy"):
+        store.account()
+
+
+def test_who_reads_and_cannot_be_started_is_no_other_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.phone_of("123")
+    assert reader._process
+    reader._process.kill()
+    reader._process.wait()
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    with pytest.raises(StoreError, match="No such file"):
+        store.phone_of("123")
 
 
 def test_the_files_are_for_nobody_else(store: Store) -> None:
