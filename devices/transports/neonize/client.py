@@ -160,9 +160,12 @@ class Client:
 
     def stop(self) -> None:
         with gate.alone():
-            if self._client and not self.ended.is_set():
+            is_running = self._client and not self.ended.is_set()
+            if is_running:
                 self._client.stop()
-                self.ended.wait(STOP_SECONDS)
+        # Go has changed its maps by now, so nobody else has to wait until the line is closed too.
+        if is_running:
+            self.ended.wait(STOP_SECONDS)
 
     def upload(self, kind: str, content: bytes) -> Any:
         """Returns what `send` needs to know of a file that is uploaded; raises ClientError."""
