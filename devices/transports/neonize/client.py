@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import sys
 import threading
@@ -23,7 +24,9 @@ from devices.transports.base import OutgoingMessage
 
 Tell = Callable[[str, dict[str, Any]], None]
 
-ENTER_SECONDS = 0.01  # until a call that was let in has read the map
+# Until a call that was let in has read the map. It needs the interpreter for that, which the other
+# threads may have before it: this is for ten that keep it as long as they can, 5 ms each.
+ENTER_SECONDS = 0.05
 START_SECONDS = 0.1  # until a new client is in the map; 0.05 was enough 8 times out of 8
 STOP_SECONDS = 1.0
 STDOUT = 1
@@ -45,16 +48,18 @@ class Gate:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._entered_at = -math.inf
 
     def enter(self) -> None:
         """Waits until nobody is alone in there."""
         with self._lock:
-            pass
+            self._entered_at = time.monotonic()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         with self._lock:
-            time.sleep(ENTER_SECONDS)
+            # Where nobody calls, as at the end when all sessions are closed, nobody is waited for.
+            time.sleep(max(self._entered_at + ENTER_SECONDS - time.monotonic(), 0))
             yield
         time.sleep(BETWEEN_SECONDS)
 
