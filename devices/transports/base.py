@@ -236,7 +236,7 @@ class BoundTransport(Transport, Protocol):
     def sessions_here(self) -> Set[str]:
         """The names (Device.session) of those that this host has: no others are opened from it.
 
-        Asked every two seconds, also with thousands of them, so without a look into each. Raises
+        Asked every few seconds, also with thousands of them, so without a look into each. Raises
         OSError when it cannot tell.
         """
         ...
