@@ -126,9 +126,10 @@ class Reports:
             case Disconnected(reason):
                 lease.connected = False
                 self._leases.change_status(epochs, Device.Status.OFFLINE, reason=reason)
-            case Blocked("first_contacts", _, until):
-                self._leases.block_first_contacts(lease, until)
-            case Blocked(state, reason, until):
+            case Blocked("first_contacts"):
+                self._leases.block_first_contacts(lease, event.ends_at(self._leases.now()))
+            case Blocked(state, reason):
+                until = event.ends_at(self._leases.now())
                 lease.connected = lease.connected and state == "restricted"
                 # The session has ended, also if somebody says that it works again before the next
                 # look, which then finds nothing to end.

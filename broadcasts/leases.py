@@ -6,13 +6,13 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
-from broadcasts import pacing
+from broadcasts import closing, pacing
 from broadcasts.checking import Checks
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent, settle_unknown, unknown_of
@@ -89,6 +89,10 @@ class Leases:
         safe_seconds: float = settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
         return clock() < self._renewed_at + safe_seconds
 
+    def may_send(self, lease: Lease) -> bool:
+        """Whether this device is ours to send from, asked from any thread."""
+        return self.are_safe() and self.held.get(lease.device.pk) is lease
+
     def now(self) -> datetime:
         """The database's time, as last heard."""
         return datetime.fromtimestamp(clock() + self._clock_offset, tz=UTC)
@@ -142,7 +146,7 @@ class Leases:
             lease.slot = lease.slot._replace(next_send_at=next_at.get(lease.device.pk))
             lease.in_flight = None
             if isinstance(sent.outcome, DeviceBlocked) and sent.outcome.state == "first_contacts":
-                self._write_to_nobody_new(lease, sent.outcome.until)
+                self._write_to_nobody_new(lease, sent.outcome.ends_at(now))
         return [lease for lease, _ in ended]
 
     def block_first_contacts(self, lease: Lease, until: datetime | None) -> None:
@@ -219,9 +223,10 @@ class Leases:
         )
         self._clock_offset = database_time.timestamp() - clock()
         kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
-        for pk in set(self.held) - kept:
+        lost = set(self.held) - kept
+        for pk in lost:
             logger.warning("Worker %s lost device %s", self.worker_id, self.held[pk].device)
-            self._close(pk)
+        self._close(lost)
         # Only now: a sender thread that woke up late finds a lost one either old or gone.
         self._renewed_at = asked_at
 
@@ -367,27 +372,24 @@ class Leases:
         """Closes these sessions, then lets others have the devices."""
         closed: dict[int, int] = {}
         try:
-            for pk in ids:
-                if lease := self.held.get(pk):  # not lost in the meantime
-                    self._close(pk)
-                    closed[pk] = lease.epoch
-                # Each may take a second to close: those that are still held must not run out.
+            for start in range(0, len(ids), closing.AT_ONCE):
+                mine = [pk for pk in ids[start : start + closing.AT_ONCE] if pk in self.held]
+                closed |= {pk: self.held[pk].epoch for pk in mine}
+                self._close(mine)
+                # This may take a second or more: those that are still held must not run out.
                 if self._is_renewal_due():
                     self._release(closed)
                     closed = {}
                     self._renew()
             self._release(closed)
         finally:  # where the database is away, the leases run out by themselves
-            for pk in set(ids) & set(self.held):
-                self._close(pk)
+            self._close(set(ids) & set(self.held))
 
     def _release(self, epochs: Mapping[int, int]) -> None:
         if epochs:
             survive_conflicts(Device.objects.release_leases)(epochs, self.worker_id)
 
-    def _close(self, pk: int) -> None:
-        self._checks.drop(pk)
-        try:
-            self.held.pop(pk).session.close()
-        except Exception:  # one account's trouble must not end the others' sessions
-            logger.exception("Device %s: the session could not be closed", pk)
+    def _close(self, ids: Collection[int]) -> None:
+        for pk in ids:
+            self._checks.drop(pk)
+        closing.close({pk: self.held.pop(pk).session for pk in ids})

@@ -271,11 +271,12 @@ def _record_blocked(results: Sequence[Sent]) -> int:
     ours = _mine(results).filter(device=OuterRef("pk"), lease_epoch=OuterRef("lease_epoch"))
     devices = sorted({r.message.device_id for r in results if r.message.device_id})
     blocked = Device.objects.filter(Exists(ours), pk__in=devices)
+    until = Now() + outcome.for_ if outcome.for_ else outcome.until
     if outcome.state == "first_contacts":
-        survive_conflicts(blocked.block_first_contacts)(outcome.until)
+        survive_conflicts(blocked.block_first_contacts)(until)
         return _wait_as_first_contacts(results)
     survive_conflicts(blocked.change_status)(
-        Device.Status(outcome.state), reason=outcome.message, until=outcome.until
+        Device.Status(outcome.state), reason=outcome.message, until=until
     )
     return _update(_mine(results), **NEVER_LEFT)
 

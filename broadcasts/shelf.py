@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from django.db import connection
@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from attachments.models import Attachment
 from broadcasts.models import BroadcastMessage
-from devices.transports.base import Media, OutgoingMessage
+from devices.transports.base import Media, OutgoingMessage, always
 
 MOST_BYTES = 64 * 1024 * 1024  # four of the largest
 
@@ -53,14 +53,16 @@ class Shelf:
                 height=found.height,
             )
 
-    def pack(self, message: BroadcastMessage) -> OutgoingMessage:
+    def pack(
+        self, message: BroadcastMessage, may_leave: Callable[[], bool] = always
+    ) -> OutgoingMessage:
         """Returns what a session is asked to send. Raises FileGone."""
         media = self._media.get(message.attachment_id or 0)
         if message.attachment_id and not media:
             raise FileGone(_("The file of this message is gone."))
         # By which WhatsApp knows the number, where that is another; annotated by claim.
         phone = getattr(message, "lead_whatsapp", None) or message.recipient_phone
-        return OutgoingMessage(message.key, phone, message.body, media)
+        return OutgoingMessage(message.key, phone, message.body, media, may_leave)
 
     def _read(self, pk: int) -> bytes:
         with self._reading:

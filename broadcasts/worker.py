@@ -258,13 +258,13 @@ class Broadcaster:
         """Runs in a thread of its own."""
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
-        if not self._leases.are_safe() or self._leases.held.get(lease.device.pk) is not lease:
+        may_leave = partial(self._leases.may_send, lease)
+        if not may_leave():
             self._put(Sent(message, NotSent()))
             return
         late_seconds = clock() - began_at
-        answer: Answer
         try:
-            answer = lease.session.send(self._shelf.pack(message))
+            answer: Answer = lease.session.send(self._shelf.pack(message, may_leave))
         except FileGone as error:
             answer = Refused("file_gone", str(error))
         except Exception as error:  # whatever it was, it has not said that nothing left

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from devices.transports import PAIRED
@@ -68,7 +69,7 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             first_contacts_blocked_until=None,
         )
 
-    def block_first_contacts(self, until: datetime | None) -> int:
+    def block_first_contacts(self, until: datetime | Combinable | None) -> int:
         """Records that WhatsApp lets these write only to people they have talked with."""
         return self.update(first_contacts_blocked_until=until or Now() + FIRST_CONTACTS_BLOCKED)
 
@@ -162,7 +163,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         return self.filter(pk__in=sorted(until)).update(next_send_at=at)
 
     def change_status(
-        self, status: Device.Status, *, reason: str = "", until: datetime | None = None
+        self,
+        status: Device.Status,
+        *,
+        reason: str = "",
+        until: datetime | Combinable | None = None,
     ) -> int:
         """Records what WhatsApp says of these accounts; returns for how many that is news.
 

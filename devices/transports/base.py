@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -36,15 +36,24 @@ class Media:
     height: int = 0
 
 
+def always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
     """What a session is asked to send. `key` is the same in every attempt that Siaran makes by
-    itself; what a person sends on its way again has a new one."""
+    itself; what a person sends on its way again has a new one.
+
+    Whoever prepares something that takes time, such as an upload, asks `may_leave` right before the
+    message leaves: the device may be another broadcaster's by then. If it may not, it is NotSent.
+    """
 
     key: str
     phone: str
     body: str
     media: Media | None = None
+    may_leave: Callable[[], bool] = field(default=always, compare=False)
 
 
 # What became of a send. Exactly one of these comes back; a session never raises on purpose.
@@ -82,6 +91,10 @@ class DeviceBlocked:
     message: str
     state: Block
     until: datetime | None = None
+    for_: timedelta | None = None  # in place of `until`: so long from now
+
+    def ends_at(self, now: datetime) -> datetime | None:
+        return now + self.for_ if self.for_ else self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +143,10 @@ class Blocked:
     state: Block
     reason: str
     until: datetime | None = None
+    for_: timedelta | None = None  # in place of `until`: so long from now
+
+    def ends_at(self, now: datetime) -> datetime | None:
+        return now + self.for_ if self.for_ else self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +237,7 @@ class BoundTransport(Transport, Protocol):
     def sessions_here(self) -> Set[str]:
         """The names (Device.session) of those that this host has: no others are opened from it.
 
-        Asked every two seconds, also with thousands of them, so without a look into each. Raises
+        Asked every few seconds, also with thousands of them, so without a look into each. Raises
         OSError when it cannot tell.
         """
         ...

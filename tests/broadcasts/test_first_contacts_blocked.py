@@ -99,6 +99,23 @@ def test_a_session_may_say_so_by_itself() -> None:
     assert not pacing.may_contact_first(lease.pace, lease.slot, timezone.now())
 
 
+def test_a_block_for_so_long_is_counted_from_the_database_s_time() -> None:
+    device = DeviceFactory(online=True)
+    leases = Leases("worker", capacity=1, report=lambda *_: None)
+    leases.held[device.pk] = lease = lease_of(device)
+    leases.renew_in_time()
+    leases._clock_offset += 600  # this host's clock is ten minutes behind the database's
+    reports = Reports(leases)
+
+    hour = timedelta(hours=1)
+    reports.add(Said(device.pk, lease.epoch, Blocked("banned", "402", for_=hour)))
+    list(reports.act())
+
+    device.refresh_from_db()
+    assert device.restricted_until
+    assert abs(device.restricted_until - leases.now() - hour) < timedelta(minutes=1)
+
+
 # What the broadcaster does
 
 

@@ -12,6 +12,7 @@ from broadcasts.outcomes import MAX_ATTEMPTS, Sent, record, record_receipts, set
 from devices.models import Device
 from devices.transports.base import (
     Accepted,
+    Block,
     DeviceBlocked,
     NotSent,
     Outcome,
@@ -22,6 +23,8 @@ from devices.transports.base import (
 from tests.factories import BroadcastMessageFactory
 
 pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
 
 
 def on_the_wire(**attributes: object) -> BroadcastMessage:
@@ -123,6 +126,21 @@ def test_a_blocked_device_keeps_its_message_and_shows_why() -> None:
     assert message.device.state == "restricted"
     assert message.device.restricted_until == until
     assert message.device.status_reason == "Restricted."
+
+
+@pytest.mark.parametrize("state", ["restricted", "first_contacts"])
+def test_a_block_for_so_long_ends_by_the_database_s_clock(
+    state: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: ours() - timedelta(minutes=10))
+
+    message = after(on_the_wire(), DeviceBlocked("429", "Restricted.", state, for_=HOUR))
+
+    device = message.device
+    device.refresh_from_db()
+    until = device.restricted_until or device.first_contacts_blocked_until
+    assert abs(until - ours() - HOUR) < timedelta(minutes=1)
 
 
 def test_a_block_that_is_heard_of_after_the_device_changed_hands_is_not_its_state() -> None:

@@ -33,6 +33,7 @@ class Host:
         self._pipe, self._writing = pipe, threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._reads = 0
+        self._may_leave = True
 
     def serve(self) -> None:
         while True:
@@ -67,11 +68,16 @@ class Host:
         if file:
             content = file.pop("content")
             media = Media(**file, read=lambda: self._read(content))
-        return self._sessions[name].send(OutgoingMessage(key, phone, body, media))
+        return self._sessions[name].send(
+            OutgoingMessage(key, phone, body, media, lambda: self._may_leave)
+        )
 
     def _read(self, content: bytes) -> bytes:
         self._reads += 1
         return content
+
+    def lose_the_lease(self) -> None:
+        self._may_leave = False
 
     def reads(self) -> int:
         """Returns how often the content of a file was asked for."""

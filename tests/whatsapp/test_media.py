@@ -117,6 +117,20 @@ def test_a_slow_upload_is_nobody_s_message_and_goes_on_for_the_next_try(
     assert (whatsapp.uploads(), len(phone.received())) == (before + 1, 1)
 
 
+def test_a_message_whose_lease_ran_out_during_its_upload_does_not_leave(
+    whatsapp: Double, session: Sessions, phone: PhoneOf
+) -> None:
+    whatsapp.withhold_media()
+    call = session.begin_send(phone.number, file=PICTURE)
+    wait_until(lambda: session.process.call("reads") == 1)
+
+    session.process.call("lose_the_lease")
+    whatsapp.behave()
+
+    assert session.process.result(call) == NotSent()
+    assert (session.recall(), phone.received()) == (NotSent(), [])
+
+
 def test_after_a_kill_it_is_known_whether_a_file_s_message_left(
     whatsapp: Double, account: PhoneOf, phone: PhoneOf, start: Start
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import sys
 import threading
@@ -23,7 +24,9 @@ from devices.transports.base import OutgoingMessage
 
 Tell = Callable[[str, dict[str, Any]], None]
 
-ENTER_SECONDS = 0.01  # until a call that was let in has read the map
+# Until a call that was let in has read the map. It needs the interpreter for that, which the other
+# threads may have before it: this is for ten that keep it as long as they can, 5 ms each.
+ENTER_SECONDS = 0.05
 START_SECONDS = 0.1  # until a new client is in the map; 0.05 was enough 8 times out of 8
 STOP_SECONDS = 1.0
 STDOUT = 1
@@ -45,16 +48,18 @@ class Gate:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._entered_at = -math.inf
 
     def enter(self) -> None:
         """Waits until nobody is alone in there."""
         with self._lock:
-            pass
+            self._entered_at = time.monotonic()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         with self._lock:
-            time.sleep(ENTER_SECONDS)
+            # Where nobody calls, as at the end when all sessions are closed, nobody is waited for.
+            time.sleep(max(self._entered_at + ENTER_SECONDS - time.monotonic(), 0))
             yield
         time.sleep(BETWEEN_SECONDS)
 
@@ -152,16 +157,20 @@ class Client:
         except Exception as raised:  # noqa: BLE001 (whatever it is, this client has ended)
             error = str(raised) or type(raised).__name__
         self.ended.set()
-        # What is left of it may still be connected, hear nothing, and send.
-        with gate.alone():
-            self._client.stop()
-        ended(error)
+        try:  # what is left of it may still be connected, hear nothing, and send
+            with gate.alone():
+                self._client.stop()
+        finally:
+            ended(error)
 
     def stop(self) -> None:
         with gate.alone():
-            if self._client and not self.ended.is_set():
+            is_running = self._client and not self.ended.is_set()
+            if is_running:
                 self._client.stop()
-                self.ended.wait(STOP_SECONDS)
+        # Go has changed its maps by now, so nobody else has to wait until the line is closed too.
+        if is_running:
+            self.ended.wait(STOP_SECONDS)
 
     def upload(self, kind: str, content: bytes) -> Any:
         """Returns what `send` needs to know of a file that is uploaded; raises ClientError."""
@@ -209,12 +218,14 @@ class Client:
         return found
 
     def send(self, message: OutgoingMessage, file: Any, token: bytes) -> str:
-        """Returns the id that the message got; raises ClientError. `file` is what its media was
-        uploaded as."""
+        """Returns the id that the message got, '' where it may not leave any more; raises
+        ClientError. `file` is what its media was uploaded as."""
         from neonize.utils.jid import build_jid
 
         written = _written(message, file, token)
         gate.enter()
+        if not message.may_leave():  # the last thing that is asked: much may have taken its time
+            return ""
         try:
             return str(self._client.send_message(build_jid(message.phone), written).ID)
         except Exception as error:

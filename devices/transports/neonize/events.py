@@ -60,7 +60,7 @@ THEN = {
 }
 
 
-def events_of(name: str, fields: Fields, now: datetime, phone_of: PhoneOf) -> list[Event]:
+def events_of(name: str, fields: Fields, phone_of: PhoneOf) -> list[Event]:
     """Returns what the session has to report when its client says this."""
     match name:
         case "Connected":
@@ -77,8 +77,10 @@ def events_of(name: str, fields: Fields, now: datetime, phone_of: PhoneOf) -> li
         case "QR":
             return [Blocked("logged_out", _("It is not linked to a phone (any more)."))]
         case "TemporaryBan":
-            until = now + timedelta(seconds=int(fields.get("Expire", 0)))
-            return [Blocked("banned", BANS.get(fields.get("Code", ""), BANNED)(), until)]
+            # Without an end it is none that is over: a person has to look.
+            for_ = timedelta(seconds=int(fields.get("Expire", 0))) or None
+            reason = BANS.get(fields.get("Code", ""), BANNED)()
+            return [Blocked("banned", reason, for_=for_)]
         case "ClientOutdated":
             reason = _("WhatsApp no longer talks to this version of neonize. Update Siaran.")
             return [Outdated(reason)]

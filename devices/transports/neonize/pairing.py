@@ -7,10 +7,14 @@ this has to end its process hard, with os._exit, as broadcasts' run_errand does.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
+
+from django.db import DatabaseError, connection
 
 from devices.pairing import Pairing, Unlinking
 from devices.transports.neonize.answers import masked
@@ -88,6 +92,27 @@ class Linking:
         assert self._client, "it has not been started"
         return self._client
 
+    @contextmanager
+    def at_it(self) -> Iterator[None]:
+        """Goes on saying that the process lives during one call of the library: it may take a
+        minute, and who says nothing for so long is taken for dead."""
+        over = threading.Event()
+        beats = threading.Thread(target=self._beat, args=[over], name="beat", daemon=True)
+        beats.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beats.join()
+
+    def _beat(self, over: threading.Event) -> None:
+        while not over.wait(BEAT_SECONDS):
+            try:
+                self._is_wanted()
+            except DatabaseError:  # whoever called finds out by itself
+                logger.exception("Device %s: could not say that it goes on", self.store.device_id)
+        connection.close()  # this thread's
+
     def hear(self, until: float) -> Said | None:
         """Returns what the client says next: "Time" with nothing when it is time to give up, None
         when nobody wants it any more."""
@@ -144,7 +169,7 @@ def _follow(pairing: Pairing, linking: Linking, within: float) -> str:
             return Reason.ENDED if is_linked else Reason.TIMED_OUT
         if name == "QR":
             codes += 1
-            if reason := _show(pairing, linking.client, fields["text"], codes, until):
+            if reason := _show(pairing, linking, fields["text"], codes, until):
                 return reason
         elif reason := verdict(name, fields):
             logger.warning("Device %s was not linked: %s", pairing.device_id, _words(name, fields))
@@ -161,7 +186,7 @@ def _follow(pairing: Pairing, linking: Linking, within: float) -> str:
     return ""
 
 
-def _show(pairing: Pairing, client: Client, text: str, codes: int, until: float) -> str:
+def _show(pairing: Pairing, linking: Linking, text: str, codes: int, until: float) -> str:
     """Shows the QR code, or once a code for the number; returns why it cannot."""
     if pairing.method == Pairing.Method.QR:
         pairing.show(text, FIRST_CODE_SECONDS if codes == 1 else NEXT_CODE_SECONDS)
@@ -169,7 +194,8 @@ def _show(pairing: Pairing, client: Client, text: str, codes: int, until: float)
     if codes > 1:
         return ""
     try:
-        code = client.pair_phone(pairing.phone)
+        with linking.at_it():
+            code = linking.client.pair_phone(pairing.phone)
     except ClientError as error:
         logger.warning("Device %s got no code: %s", pairing.device_id, masked(str(error)))
         return why_no_code(str(error))
@@ -201,7 +227,8 @@ def _log_out(linking: Linking) -> bool:
             return True  # it was unlinked on the phone
         if name == "Connected":
             try:
-                linking.client.log_out()
+                with linking.at_it():
+                    linking.client.log_out()
             except ClientError as error:
                 logger.warning("A session was not logged out: %s", masked(str(error)))
                 return False

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from devices.transports.base import (
@@ -58,6 +57,7 @@ class NeonizeSession:
         self._closed = threading.Event()
         self._client: Client | None = None
         self._connected = False
+        self._breaks = 0  # how often the line broke, or was there again
         self._finished: Client | None = None  # being stopped: what it still says is not so
         self._over = False  # the account is to be left alone
         self._pause_seconds = SHORTEST_PAUSE_SECONDS
@@ -100,12 +100,14 @@ class NeonizeSession:
     def _send(
         self, client: Client, message: OutgoingMessage, file: Any, answer: Future[Outcome]
     ) -> None:
-        key = message.key
+        key, breaks = message.key, self._breaks
         try:
             sent = client.send(message, file, token_of(key))
-            outcome: Outcome = Accepted(sent)
+            outcome: Outcome = Accepted(sent) if sent else NotSent()
         except ClientError as error:
-            outcome = outcome_of(str(error), timezone.now(), partial(self._ids, key))
+            broke = self._breaks != breaks
+            ids = partial(self._ids, key)
+            outcome = outcome_of(str(error), ids, broke=broke)
             logger.info("Device %s: a send failed: %s", self._store.device_id, _kind(outcome))
             if not isinstance(outcome, Unknown) and (left := self._ids(key)):
                 self._unsent.setdefault(key, set()).update(left)
@@ -184,7 +186,7 @@ class NeonizeSession:
         if not self._store.account():
             # Neonize would offer the account to be linked, and could not be stopped any more.
             self._over = True
-            for event in events_of("QR", {}, timezone.now(), self._phone_of):
+            for event in events_of("QR", {}, self._phone_of):
                 _submit(teller, partial(self._tell, event))
             return
         if self._store.hold():
@@ -211,13 +213,15 @@ class NeonizeSession:
 
     def _said(self, client: Client, name: str, fields: dict[str, Any]) -> None:
         """Called by the library's threads, which wait."""
+        if name in ("Connected", "Disconnected"):  # at once: a send may have its answer next
+            self._breaks += 1
         _submit(teller, partial(self._hear, client, name, fields))
 
     def _hear(self, client: Client, name: str, fields: dict[str, Any]) -> None:
         is_current = client is self._client and client is not self._finished
         if not is_current and name not in ("Receipt", "Message"):
             return
-        for event in events_of(name, fields, timezone.now(), self._phone_of):
+        for event in events_of(name, fields, self._phone_of):
             self._tell(event)
         then = THEN.get(name, Then.GO_ON)
         self._over |= then is Then.END

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from select import select
 from urllib.parse import quote
 
 from django.conf import settings
@@ -24,6 +25,8 @@ from django.utils.translation import gettext as _
 # all the same. So a write waits for another's as long as it takes (the default is 5 s).
 BUSY_MILLISECONDS = 60_000
 SUFFIX = ".db"
+ANSWER_SECONDS = 5.0  # the process that reads waits for a lock for 0.5 s itself
+PATIENT_SECONDS = 60.0  # whoever asks from a thread that may wait
 
 
 class StoreError(Exception):
@@ -105,7 +108,7 @@ class Store:
     def tidy(self) -> None:
         """Drops what nobody will ask about any more. Only of a file that is held, and that no
         client of ours has open."""
-        reader.ask(self.path, "prune")
+        reader.ask(self.path, "prune", within=PATIENT_SECONDS)
 
     def account(self) -> str:
         """Returns the account whose keys these are, '' if it was logged out or never linked."""
@@ -113,12 +116,19 @@ class Store:
 
     def ids_of(self, key: str) -> list[str]:
         """Returns WhatsApp's ids of the messages with this key, the newest last: of those that were
-        about to leave. What is not there has not left."""
-        return reader.ask(self.path, "ids", token_of(key).hex())
+        about to leave. What is not there has not left.
+
+        Raises StoreError also once the account was logged out: its messages' ids went with it.
+        """
+        ids = reader.ask(self.path, "ids", token_of(key).hex())
+        if not ids and not self.account():  # looked at last: where it is, the ids were
+            raise StoreError("the account was logged out, and what it knew of its messages is gone")
+        return ids
 
     def phone_of(self, lid: str) -> str:
-        """Returns the number of somebody whom WhatsApp calls by another name, '' if not known."""
-        return next(iter(reader.ask(self.path, "phone", lid)), "")
+        """Returns the number of somebody whom WhatsApp calls by another name, '' if not known. For
+        a thread that may wait: without it what they wrote is lost."""
+        return next(iter(reader.ask(self.path, "phone", lid, PATIENT_SECONDS)), "")
 
 
 class Reader:
@@ -128,19 +138,30 @@ class Reader:
         self._asking = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, path: Path, question: str, argument: str | None = None) -> list[str]:
+    def ask(
+        self, path: Path, question: str, argument: str | None = None, within: float | None = None
+    ) -> list[str]:
+        """Returns the answer; raises StoreError. Whoever asks waits for so long and no longer: the
+        broadcaster's one thread does too."""
         request = json.dumps([str(path), question, argument])
-        with self._asking:
+        seconds = within or ANSWER_SECONDS
+        if not self._asking.acquire(timeout=seconds):
+            raise StoreError("the process that reads session files is busy")
+        try:
             # It may have died since it was last asked.
-            said = self._ask(request) or self._ask(request)
-        if not said:
-            raise StoreError("the process that reads session files does not answer")
-        answer = json.loads(said)
+            said = self._ask(request, seconds) or self._ask(request, seconds)
+            if not said:
+                raise StoreError("the process that reads session files does not answer")
+            answer = json.loads(said)
+        except (OSError, ValueError) as error:  # no process can be started; half an answer
+            raise StoreError(str(error)) from error
+        finally:
+            self._asking.release()
         if "error" in answer:
             raise StoreError(answer["error"])
         return list(answer["answer"])
 
-    def _ask(self, request: str) -> str:
+    def _ask(self, request: str, seconds: float) -> str:
         if self._process is None or self._process.poll() is not None:
             self._process = self._start()
         assert self._process.stdin
@@ -148,9 +169,13 @@ class Reader:
         try:
             self._process.stdin.write(request + "\n")
             self._process.stdin.flush()
-            return self._process.stdout.readline()
+            if select([self._process.stdout], [], [], seconds)[0]:
+                return self._process.stdout.readline()
         except BrokenPipeError:
             return ""
+        self._process.kill()  # or the next question would get this one's answer
+        self._process.wait()
+        return ""
 
     def _start(self) -> subprocess.Popen[str]:
         # A session of its own: Ctrl-C is for the broadcaster, which asks until its end. It ends

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from devices.transports.base import Media, Outcome, Refused, Unknown
@@ -87,7 +86,7 @@ class Uploads:
 
 
 def _refusal(text: str) -> Outcome:
-    outcome = outcome_of(text, timezone.now(), lambda: [])
+    outcome = outcome_of(text, lambda: [])
     if isinstance(outcome, Unknown):  # of a message that had gone out; this one has not
         return Refused("not_uploaded", masked(text), SOON)
     return outcome

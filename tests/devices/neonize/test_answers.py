@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from devices.transports.base import DeviceBlocked, NotSent, Outcome, Refused, Unknown
 from devices.transports.neonize.answers import ANSWERS, outcome_of
 
-NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-SOON, LATER = timedelta(seconds=30), NOW + timedelta(minutes=30)
+SOON, LATER = timedelta(seconds=30), timedelta(minutes=30)
 
 # Each text, and what follows: the kind, its code, and when to go on.
 ROWS: list[tuple[str, type[Outcome], str, object]] = [
@@ -45,6 +44,10 @@ ROWS: list[tuple[str, type[Outcome], str, object]] = [
         "websocket disconnected before message send returned response", Unknown, "disconnected",
         None,
     ),
+    (
+        "websocket disconnected before message send (retry) returned response", Unknown,
+        "disconnected", None,
+    ),
     ("context canceled", Unknown, "closed", None),
 ]  # fmt: skip
 
@@ -57,7 +60,7 @@ def nothing() -> list[str]:
 def test_each_text_has_its_outcome_and_a_sentence(
     text: str, kind: type[Outcome], code: str, then: object
 ) -> None:
-    outcome = outcome_of(text, NOW, nothing)
+    outcome = outcome_of(text, nothing)
 
     assert type(outcome) is kind
     assert getattr(outcome, "code", "") == code
@@ -79,9 +82,9 @@ def test_every_row_of_the_table_is_tried() -> None:
 def test_what_is_refused_says_when_to_go_on(
     text: str, kind: type[Outcome], code: str, then: object
 ) -> None:
-    outcome = outcome_of(text, NOW, nothing)
+    outcome = outcome_of(text, nothing)
 
-    said = outcome.until if isinstance(outcome, DeviceBlocked) else outcome.retry_after
+    said = outcome.for_ if isinstance(outcome, DeviceBlocked) else outcome.retry_after
     assert said == then
 
 
@@ -90,32 +93,47 @@ def test_what_is_refused_says_when_to_go_on(
     ["", "server returned error 500", "server returned error 4630", "failed to encrypt", "EOF"],
 )
 def test_what_is_not_in_the_table_may_have_left(text: str) -> None:
-    assert isinstance(outcome_of(text, NOW, nothing), Unknown)
+    assert isinstance(outcome_of(text, nothing), Unknown)
 
 
 def test_what_may_have_left_has_the_newest_id_that_the_file_knows() -> None:
     for text in ("EOF", "timed out waiting for message send response", "context canceled"):
-        outcome = outcome_of(text, NOW, lambda: ["3EB0OLD", "3EB0NEW"])
+        outcome = outcome_of(text, lambda: ["3EB0OLD", "3EB0NEW"])
         assert isinstance(outcome, Unknown)
         assert outcome.provider_message_id == "3EB0NEW"
 
 
 def test_a_line_that_did_not_come_back_may_have_carried_the_message_before_it_broke() -> None:
-    outcome = outcome_of("websocket not connected", NOW, lambda: ["3EB0"])
+    outcome = outcome_of("websocket not connected", lambda: ["3EB0"])
 
     assert outcome == Unknown(
         "disconnected", "The connection broke while the message was being sent.", "3EB0"
     )
 
 
+@pytest.mark.parametrize("code", [403, 429, 463, 479])
+def test_a_refusal_after_the_line_broke_may_be_of_a_second_copy(code: int) -> None:
+    outcome = outcome_of(f"server returned error {code}", lambda: ["3EB0"], broke=True)
+
+    assert outcome == Unknown(
+        "disconnected", "The connection broke while the message was being sent.", "3EB0"
+    )
+
+
+def test_what_was_asked_before_the_message_was_made_says_the_same_after_a_break() -> None:
+    outcome = outcome_of("no LID found for 1@s.whatsapp.net from server", nothing, broke=True)
+
+    assert isinstance(outcome, Refused)
+
+
 def test_a_file_that_cannot_be_read_proves_nothing() -> None:
-    assert isinstance(outcome_of("websocket not connected", NOW, lambda: None), Unknown)
-    assert isinstance(outcome_of("context canceled", NOW, lambda: None), Unknown)
-    assert isinstance(outcome_of("client is nil", NOW, lambda: None), NotSent)
+    assert isinstance(outcome_of("websocket not connected", lambda: None), Unknown)
+    assert isinstance(outcome_of("context canceled", lambda: None), Unknown)
+    assert isinstance(outcome_of("client is nil", lambda: None), NotSent)
 
 
 def test_nobody_s_number_is_in_what_an_operator_reads() -> None:
-    outcome = outcome_of("cannot write to 60123456789:3@lid", NOW, nothing)
+    outcome = outcome_of("cannot write to 60123456789:3@lid", nothing)
 
     assert isinstance(outcome, Unknown)
     assert "60123456789" not in outcome.message

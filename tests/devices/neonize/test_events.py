@@ -27,7 +27,7 @@ PN = {"User": ALI, "Server": "s.whatsapp.net"}
 
 
 def events(name: str, fields: dict[str, Any] | None = None) -> list[Any]:
-    return events_of(name, fields or {}, NOW, known)
+    return events_of(name, fields or {}, known)
 
 
 def known(lid: str) -> str:
@@ -84,8 +84,15 @@ def test_each_end_has_its_meaning(error: str, kind: type | None, then: Then) -> 
 def test_a_ban_says_why_and_until_when() -> None:
     (ban,) = events("TemporaryBan", {"Code": "SEND_TO_TOO_MANY_PEOPLE", "Expire": "3600"})
 
-    assert ban.until == NOW + timedelta(hours=1)
+    assert (ban.for_, ban.until) == (timedelta(hours=1), None)
     assert "people who do not have this number" in ban.reason
+
+
+@pytest.mark.parametrize("fields", [{}, {"Expire": "0"}])
+def test_a_ban_that_names_no_end_has_none(fields: dict[str, Any]) -> None:
+    (ban,) = events("TemporaryBan", {"Code": "BLOCKED_BY_USERS", **fields})
+
+    assert (ban.for_, ban.until) == (None, None)
 
 
 @pytest.mark.parametrize(

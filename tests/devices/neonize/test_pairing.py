@@ -3,9 +3,12 @@ come when, tests/whatsapp/test_pairing.py says as far as a double of WhatsApp ca
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from devices.pairing import Pairing
+from devices.transports.neonize import pairing
 from devices.transports.neonize.pairing import verdict, why_no_code
 
 Reason = Pairing.Reason
@@ -51,3 +54,17 @@ def test_what_the_client_says_has_a_meaning_for_the_pairing(
 )
 def test_why_there_is_no_code(error: str, reason: str) -> None:
     assert why_no_code(error) == reason
+
+
+def test_it_says_that_it_lives_while_it_is_inside_one_call_of_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pairing, "BEAT_SECONDS", 0.01)
+    beats = threading.Semaphore(0)
+    linking = pairing.Linking("7-abc", 7, lambda: beats.release() is None)
+
+    with linking.at_it():
+        assert beats.acquire(timeout=20)
+        assert beats.acquire(timeout=20)
+
+    assert "beat" not in [thread.name for thread in threading.enumerate()]

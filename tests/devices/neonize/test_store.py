@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -41,6 +42,10 @@ def client(store: Store) -> Iterator[sqlite3.Connection]:
         yield database
 
 
+def link(client: sqlite3.Connection) -> None:
+    client.execute("INSERT INTO whatsmeow_device VALUES ('60111:2@s.whatsapp.net')")
+
+
 def leave(client: sqlite3.Connection, key: str, message_id: str) -> None:
     row = ["60111@s.whatsapp.net", "123@lid", "60111@s.whatsapp.net", message_id, token_of(key)]
     client.execute("INSERT INTO whatsmeow_message_secrets VALUES (?, ?, ?, ?, ?)", row)
@@ -54,6 +59,7 @@ def test_a_token_is_32_bytes_and_the_key_s_own() -> None:
 def test_ids_are_those_of_the_key_in_the_order_in_which_they_came(
     store: Store, client: sqlite3.Connection
 ) -> None:
+    link(client)
     leave(client, "message-1", "3EB0ZZ")
     leave(client, "message-2", "3EB0MM")
     leave(client, "message-1", "3EB0AA")
@@ -62,9 +68,22 @@ def test_ids_are_those_of_the_key_in_the_order_in_which_they_came(
     assert store.ids_of("message-3") == []
 
 
+def test_of_an_account_that_was_logged_out_nothing_is_known_not_to_have_left(
+    store: Store, client: sqlite3.Connection
+) -> None:
+    link(client)
+    assert store.ids_of("message-1") == []
+
+    client.execute("DELETE FROM whatsmeow_device")  # whatsmeow's; the rest goes with it
+
+    with pytest.raises(StoreError, match="logged out"):
+        store.ids_of("message-1")
+
+
 def test_what_is_not_committed_is_not_seen_and_nobody_waits_for_who_reads(
     store: Store, client: sqlite3.Connection
 ) -> None:
+    link(client)
     client.execute("BEGIN IMMEDIATE")
     leave(client, "message-1", "3EB0")
     assert store.ids_of("message-1") == []
@@ -88,7 +107,7 @@ def test_an_account_that_was_never_linked_or_was_logged_out_is_no_account(
 ) -> None:
     assert store.account() == ""
 
-    client.execute("INSERT INTO whatsmeow_device VALUES ('60111:2@s.whatsapp.net')")
+    link(client)
 
     assert store.account() == "60111:2@s.whatsapp.net"
 
@@ -123,6 +142,8 @@ os._exit(1)
 
 
 def test_what_a_client_was_killed_in_the_middle_of_has_not_been_written(store: Store) -> None:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as database:
+        link(database)
     token = token_of("message-1").hex()
     subprocess.run([sys.executable, "-c", KILLED, str(store.path), token], check=False)
     assert Path(f"{store.path}-journal").stat().st_size
@@ -138,6 +159,42 @@ def test_who_reads_may_die(store: Store) -> None:
     reader._process.wait()
 
     assert store.phone_of("123") == "60123456789"
+
+
+def test_who_reads_and_says_nothing_is_waited_for_so_long_and_replaced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.phone_of("123") == "60123456789"
+    silent = reader._process
+    assert silent
+    silent.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr("devices.transports.neonize.store.ANSWER_SECONDS", 2.0)
+
+    assert store.account() == ""
+
+    assert silent.poll() is not None
+
+
+def test_nobody_waits_for_long_behind_another_s_question(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devices.transports.neonize.store.ANSWER_SECONDS", 0.1)
+
+    with reader._asking, pytest.raises(StoreError, match="busy"):
+        store.account()
+
+
+def test_who_reads_and_cannot_be_started_is_no_other_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.phone_of("123")
+    assert reader._process
+    reader._process.kill()
+    reader._process.wait()
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+
+    with pytest.raises(StoreError, match="No such file"):
+        store.phone_of("123")
 
 
 def test_the_files_are_for_nobody_else(store: Store) -> None:
@@ -199,6 +256,7 @@ def test_the_name_that_the_library_gets_is_the_file_wherever_it_is(store: Store)
 def test_the_oldest_tokens_go_and_those_that_may_be_asked_about_stay(
     store: Store, client: sqlite3.Connection
 ) -> None:
+    link(client)
     client.execute("BEGIN")
     for number in range(3):
         leave(client, f"old-{number}", f"OLD{number}")
@@ -221,6 +279,7 @@ def test_the_oldest_tokens_go_and_those_that_may_be_asked_about_stay(
 
 
 def test_a_file_with_few_tokens_keeps_them_all(store: Store, client: sqlite3.Connection) -> None:
+    link(client)
     store.tidy()
     leave(client, "message-1", "3EB0")
     store.tidy()
