@@ -107,7 +107,7 @@ def discard(request: HttpRequest) -> HttpResponse:
 
 @permission_required("leads.view_lead", raise_exception=True)
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
-    leads = Lead.objects.with_skip_reason().select_related("device")
+    leads = Lead.objects.with_skip_reason().select_related("device", "person")
     lead = get_object_or_404(leads.prefetch_related("niches", "triggers"), pk=pk)
     return render(request, "leads/detail.html", {"lead": lead})
 

@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from leads.models import Lead
+from leads.phones import display_phone
 from leads.uploads import sweep
 from tests.factories import BroadcastMessageFactory, LeadFactory, SequenceContactFactory
 
@@ -214,6 +215,25 @@ def test_a_viewer_may_not_opt_anybody_out(viewer_client: Client) -> None:
     assert viewer_client.post(reverse("leads:opt_out", args=[lead.pk])).status_code == 403
     page = viewer_client.get(reverse("leads:detail", args=[lead.pk])).content.decode()
     assert reverse("leads:opt_out", args=[lead.pk]) not in page
+
+
+def test_a_duplicate_names_the_lead_that_gets_the_messages(
+    operator_client: Client, django_capture_on_commit_callbacks: Any
+) -> None:
+    person = LeadFactory(phone="5511987654321", whatsapp_phone="551187654321")
+    with django_capture_on_commit_callbacks(execute=True):
+        twin = LeadFactory(phone="551187654321")
+    message = BroadcastMessageFactory(lead=person)
+    page = operator_client.get(reverse("leads:detail", args=[twin.pk])).content.decode()
+    assert "duplicate number" in page
+    assert reverse("leads:detail", args=[person.pk]) in page
+    found = operator_client.get(reverse("leads:list"), {"may": "duplicate"}).content.decode()
+    assert reverse("leads:detail", args=[twin.pk]) in found
+    assert reverse("leads:detail", args=[person.pk]) not in found
+    for url in (
+        reverse("leads:detail", args=[person.pk]), reverse("messages:detail", args=[message.pk])
+    ):  # fmt: skip
+        assert display_phone("551187654321") in operator_client.get(url).content.decode()
 
 
 def test_a_lead_that_is_not_there_is_not_found(operator_client: Client) -> None:
