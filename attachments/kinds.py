@@ -53,6 +53,9 @@ TEXT = {".txt": "text/plain", ".csv": "text/csv", ".vcf": "text/vcard"}
 # The brands of "ftyp" boxes that are video as phones play it; audio and Apple's are not among them.
 VIDEO_BRANDS = {b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ",
                 b"MSNV", b"dash"}  # fmt: skip
+# What zipfile raises of a file that is not what it says.
+DAMAGED = (zipfile.BadZipFile, struct.error, EOFError, NotImplementedError, OSError, OverflowError,
+           RuntimeError, ValueError)  # fmt: skip
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
@@ -89,8 +92,8 @@ def _look_into(file: BinaryIO, name: str) -> Recognised:
     suffix = PurePath(name).suffix.lower()
     if head.startswith(b"\xff\xd8\xff"):
         return Recognised("image", "image/jpeg", ".jpg", *_jpeg_size(head))
-    if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR":
-        return Recognised("image", "image/png", ".png", *struct.unpack(">II", head[16:24]))
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Recognised("image", "image/png", ".png", *_png_size(head))
     if head[4:8] == b"ftyp":
         return _by_brand(head[8:12])
     if head.startswith(b"%PDF-"):
@@ -124,15 +127,18 @@ def _by_brand(brand: bytes) -> Recognised:
 
 
 def _in_zip(file: BinaryIO) -> Recognised:
-    """Looks at the list of what is in it; unpacks nothing but the few bytes that name a type."""
+    """Looks at the list of what is in it, and at the few bytes with which OpenDocument names its
+    type: those are stored as they are, so nothing is unpacked."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-            if "mimetype" in names and archive.getinfo("mimetype").file_size < 100:
-                content_type = archive.read("mimetype").decode("ascii", "replace").strip()
-                if content_type in OPEN_OFFICE:
-                    return Recognised("document", content_type, OPEN_OFFICE[content_type])
-    except (zipfile.BadZipFile, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+            if "mimetype" in names:
+                named = archive.getinfo("mimetype")
+                if named.compress_type == zipfile.ZIP_STORED and named.file_size < 100:
+                    content_type = archive.read(named).decode("ascii", "replace").strip()
+                    if content_type in OPEN_OFFICE:
+                        return Recognised("document", content_type, OPEN_OFFICE[content_type])
+    except DAMAGED as error:
         raise NotTaken(_("This zip file is damaged.")) from error
     if "[Content_Types].xml" in names:
         for folder, (content_type, suffix) in OFFICE.items():
@@ -149,6 +155,13 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError as error:
         return error.end >= HEAD_BYTES - 3  # the look ended within a character
     return True
+
+
+def _png_size(head: bytes) -> tuple[int, int]:
+    if head[12:16] != b"IHDR" or len(head) < 24:
+        raise NotTaken(_("This picture is damaged."))
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int]:
