@@ -29,6 +29,8 @@ TOO_LARGE = {
     "document": gettext_noop("This document has %(size)s; the largest that is sent has %(most)s."),
 }
 HEAD_BYTES = 64 * 1024  # looked at to tell; a picture's size stands behind its camera's notes
+# Of what a zip file says is in it: thousands of names. No Office document has as many.
+LIST_BYTES = 1 * MIB
 
 OPEN_XML = "application/vnd.openxmlformats-officedocument"
 OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
@@ -79,11 +81,15 @@ class Recognised:
 def recognise(file: BinaryIO, name: str) -> Recognised:
     """Returns what this file is. Raises NotTaken, also for one that is too large for its kind."""
     found = _look_into(file, name)
-    size, most = file.seek(0, 2), MOST_BYTES[found.kind]
+    _check_size(file, found.kind)
+    return found
+
+
+def _check_size(file: BinaryIO, kind: Kind) -> None:
+    size, most = file.seek(0, 2), MOST_BYTES[kind]
     if size > most:
         sizes = {"size": filesizeformat(size), "most": filesizeformat(most)}
-        raise NotTaken(gettext(TOO_LARGE[found.kind]) % sizes)
-    return found
+        raise NotTaken(gettext(TOO_LARGE[kind]) % sizes)
 
 
 def _look_into(file: BinaryIO, name: str) -> Recognised:
@@ -99,6 +105,7 @@ def _look_into(file: BinaryIO, name: str) -> Recognised:
     if head.startswith(b"%PDF-"):
         return Recognised("document", "application/pdf", ".pdf")
     if head.startswith(b"PK\x03\x04"):
+        _check_size(file, "document")  # before its list is read
         return _in_zip(file)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") and suffix in OLD_OFFICE:
         return Recognised("document", OLD_OFFICE[suffix], suffix)
@@ -126,11 +133,28 @@ def _by_brand(brand: bytes) -> Recognised:
     raise NotTaken(_("Many phones cannot play this. Save it as an MP4 video."))
 
 
+class _LongList(Exception):
+    pass
+
+
+class _Sparing:
+    """A zip file of which no more is read at once: how long its list is, it says itself."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > LIST_BYTES:
+            raise _LongList
+        return self._file.read(LIST_BYTES if size < 0 else size)
+
+
 def _in_zip(file: BinaryIO) -> Recognised:
     """Looks at the list of what is in it, and at the few bytes with which OpenDocument names its
     type: those are stored as they are, so nothing is unpacked."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(_Sparing(file)) as archive:  # type: ignore[arg-type]  # all it uses
             names = archive.namelist()
             if "mimetype" in names:
                 named = archive.getinfo("mimetype")
@@ -138,6 +162,8 @@ def _in_zip(file: BinaryIO) -> Recognised:
                     content_type = archive.read(named).decode("ascii", "replace").strip()
                     if content_type in OPEN_OFFICE:
                         return Recognised("document", content_type, OPEN_OFFICE[content_type])
+    except _LongList:
+        return Recognised("document", "application/zip", ".zip")
     except DAMAGED as error:
         raise NotTaken(_("This zip file is damaged.")) from error
     if "[Content_Types].xml" in names:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from attachments.kinds import MOST_BYTES, NotTaken, Recognised, recognise
+from attachments.kinds import LIST_BYTES, MOST_BYTES, NotTaken, Recognised, recognise
 from attachments.models import clean_name
 from tests.attachments.files import MP4, OLD_OFFICE, PDF, PNG, archive, box, jpeg
 
@@ -90,6 +90,17 @@ def test_each_kind_has_its_largest(content: bytes, kind: str) -> None:
     assert recognise(io.BytesIO(fits), "a").kind == kind
     with pytest.raises(NotTaken, match=r"(up to|sent has) (5|16)\.0"):
         recognise(io.BytesIO(fits + b"x"), "a")
+
+
+def test_a_zip_file_is_measured_before_its_list_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(NotTaken, match="sent has 16"):
+        recognise(io.BytesIO(DOCX + bytes(MOST_BYTES["document"])), "a.docx")
+
+
+def test_a_zip_file_with_very_many_names_is_a_zip_file_whatever_they_are() -> None:
+    many = archive("[Content_Types].xml", *(f"word/{n:060}" for n in range(LIST_BYTES // 100)))
+    assert recognise(io.BytesIO(many), "a.docx").content_type == "application/zip"
 
 
 def test_a_picture_s_size_is_read_behind_what_its_camera_wrote() -> None:
