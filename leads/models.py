@@ -132,6 +132,13 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         before = {name for _pk, _phone, name in found if name}
         self.mark_duplicates(before | {name or phone for phone, name in answers.items()})
 
+    def ask_again(self) -> int:
+        """Forgets that these are not on WhatsApp, so that it is asked once more; returns of how
+        many it was so. By which number it knew them stays: until it says otherwise that is true."""
+        return self.filter(not_on_whatsapp_at__isnull=False).update(
+            not_on_whatsapp_at=None, on_whatsapp_at=None
+        )
+
     def mark_duplicates(self, numbers: Iterable[str]) -> None:
         """Of leads that are one of these numbers on WhatsApp, lets the first be the person.
 

@@ -125,6 +125,20 @@ def opt_out(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("leads:detail", pk)
 
 
+@require_POST
+@permission_required("leads.change_lead", raise_exception=True)
+def ask_again(request: HttpRequest, pk: int) -> HttpResponse:
+    get_object_or_404(Lead, pk=pk)
+    lead = Lead.objects.filter(pk=pk)
+    if lead.ask_again():
+        said = _("Nothing is known any more: WhatsApp is asked before the next message.")
+        LogEntry.objects.log_actions(  # type: ignore[call-overload]
+            request.user.pk, lead, CHANGE, change_message=said, single_object=True
+        )
+        messages.success(request, said)
+    return redirect("leads:detail", pk)
+
+
 def _log_import(request: HttpRequest, kept: Upload, said: str) -> None:
     LogEntry.objects.create(
         user_id=request.user.pk,  # type: ignore[misc]
