@@ -154,7 +154,7 @@ def _in_zip(file: BinaryIO) -> Recognised:
     """Looks at the list of what is in it, and at the few bytes with which OpenDocument names its
     type: those are stored as they are, so nothing is unpacked."""
     try:
-        with zipfile.ZipFile(_Sparing(file)) as archive:  # type: ignore[arg-type]  # all it uses
+        with zipfile.ZipFile(_Sparing(file)) as archive:
             names = archive.namelist()
             if "mimetype" in names:
                 named = archive.getinfo("mimetype")
