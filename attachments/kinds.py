@@ -29,6 +29,8 @@ TOO_LARGE = {
     "document": gettext_noop("This document has %(size)s; the largest that is sent has %(most)s."),
 }
 HEAD_BYTES = 64 * 1024  # looked at to tell; a picture's size stands behind its camera's notes
+# Of what a zip file says is in it: thousands of names. No Office document has as many.
+LIST_BYTES = 1 * MIB
 
 OPEN_XML = "application/vnd.openxmlformats-officedocument"
 OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
@@ -53,6 +55,9 @@ TEXT = {".txt": "text/plain", ".csv": "text/csv", ".vcf": "text/vcard"}
 # The brands of "ftyp" boxes that are video as phones play it; audio and Apple's are not among them.
 VIDEO_BRANDS = {b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ",
                 b"MSNV", b"dash"}  # fmt: skip
+# What zipfile raises of a file that is not what it says.
+DAMAGED = (zipfile.BadZipFile, struct.error, EOFError, NotImplementedError, OSError, OverflowError,
+           RuntimeError, ValueError)  # fmt: skip
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
@@ -76,11 +81,15 @@ class Recognised:
 def recognise(file: BinaryIO, name: str) -> Recognised:
     """Returns what this file is. Raises NotTaken, also for one that is too large for its kind."""
     found = _look_into(file, name)
-    size, most = file.seek(0, 2), MOST_BYTES[found.kind]
+    _check_size(file, found.kind)
+    return found
+
+
+def _check_size(file: BinaryIO, kind: Kind) -> None:
+    size, most = file.seek(0, 2), MOST_BYTES[kind]
     if size > most:
         sizes = {"size": filesizeformat(size), "most": filesizeformat(most)}
-        raise NotTaken(gettext(TOO_LARGE[found.kind]) % sizes)
-    return found
+        raise NotTaken(gettext(TOO_LARGE[kind]) % sizes)
 
 
 def _look_into(file: BinaryIO, name: str) -> Recognised:
@@ -89,13 +98,14 @@ def _look_into(file: BinaryIO, name: str) -> Recognised:
     suffix = PurePath(name).suffix.lower()
     if head.startswith(b"\xff\xd8\xff"):
         return Recognised("image", "image/jpeg", ".jpg", *_jpeg_size(head))
-    if head.startswith(b"\x89PNG\r\n\x1a\n") and head[12:16] == b"IHDR":
-        return Recognised("image", "image/png", ".png", *struct.unpack(">II", head[16:24]))
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Recognised("image", "image/png", ".png", *_png_size(head))
     if head[4:8] == b"ftyp":
         return _by_brand(head[8:12])
     if head.startswith(b"%PDF-"):
         return Recognised("document", "application/pdf", ".pdf")
     if head.startswith(b"PK\x03\x04"):
+        _check_size(file, "document")  # before its list is read
         return _in_zip(file)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") and suffix in OLD_OFFICE:
         return Recognised("document", OLD_OFFICE[suffix], suffix)
@@ -123,16 +133,38 @@ def _by_brand(brand: bytes) -> Recognised:
     raise NotTaken(_("Many phones cannot play this. Save it as an MP4 video."))
 
 
+class _LongList(Exception):
+    pass
+
+
+class _Sparing:
+    """A zip file of which no more is read at once: how long its list is, it says itself."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > LIST_BYTES:
+            raise _LongList
+        return self._file.read(LIST_BYTES if size < 0 else size)
+
+
 def _in_zip(file: BinaryIO) -> Recognised:
-    """Looks at the list of what is in it; unpacks nothing but the few bytes that name a type."""
+    """Looks at the list of what is in it, and at the few bytes with which OpenDocument names its
+    type: those are stored as they are, so nothing is unpacked."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(_Sparing(file)) as archive:
             names = archive.namelist()
-            if "mimetype" in names and archive.getinfo("mimetype").file_size < 100:
-                content_type = archive.read("mimetype").decode("ascii", "replace").strip()
-                if content_type in OPEN_OFFICE:
-                    return Recognised("document", content_type, OPEN_OFFICE[content_type])
-    except (zipfile.BadZipFile, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+            if "mimetype" in names:
+                named = archive.getinfo("mimetype")
+                if named.compress_type == zipfile.ZIP_STORED and named.file_size < 100:
+                    content_type = archive.read(named).decode("ascii", "replace").strip()
+                    if content_type in OPEN_OFFICE:
+                        return Recognised("document", content_type, OPEN_OFFICE[content_type])
+    except _LongList:
+        return Recognised("document", "application/zip", ".zip")
+    except DAMAGED as error:
         raise NotTaken(_("This zip file is damaged.")) from error
     if "[Content_Types].xml" in names:
         for folder, (content_type, suffix) in OFFICE.items():
@@ -149,6 +181,13 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError as error:
         return error.end >= HEAD_BYTES - 3  # the look ended within a character
     return True
+
+
+def _png_size(head: bytes) -> tuple[int, int]:
+    if head[12:16] != b"IHDR" or len(head) < 24:
+        raise NotTaken(_("This picture is damaged."))
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int]:

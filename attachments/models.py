@@ -109,16 +109,19 @@ class Attachment(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def check_caption(self, text: str, *, field: str) -> None:
-        """Raises ValidationError, about this field, if the text is too long to be its caption."""
-        if len(text) <= CAPTION_CHARACTERS:
+    def check_caption(self, text: str, *, filled: int, field: str) -> None:
+        """Raises ValidationError, about this field, if the text is too long to be its caption, or
+        may be once names are `filled` in: it is never cut."""
+        if filled <= CAPTION_CHARACTERS:
             return
-        problem = ValidationError(
-            _("With a file the text is its caption, of %(most)s characters at most; it has "
-              "%(length)s."),
-            params={"most": f"{CAPTION_CHARACTERS:,}", "length": f"{len(text):,}"},
-        )  # fmt: skip
-        raise ValidationError({field: problem})
+        said = _("With a file the text is its caption, of %(most)s characters at most; it has "
+                 "%(length)s.")  # fmt: skip
+        if filled != len(text):
+            said = _("With a file the text is its caption, of %(most)s characters at most; it has "
+                     "%(length)s, and with the longest name %(filled)s.")  # fmt: skip
+        figures = {"most": CAPTION_CHARACTERS, "length": len(text), "filled": filled}
+        params = {name: f"{number:,}" for name, number in figures.items()}
+        raise ValidationError({field: ValidationError(said, params=params)})
 
     def stream(self) -> Iterator[bytes]:
         """Yields what is in it, piece by piece."""

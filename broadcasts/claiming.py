@@ -17,10 +17,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import F
 
+from broadcasts.recipients import RECIPIENT, refuse_second
 from broadcasts.retrying import survive_conflicts
-from leads.models import skip_reason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -133,6 +132,8 @@ CASE_ROWS = 200
 NEEDED = (
     "device_id",
     "lead_id",
+    "campaign_id",
+    "sequence_step_id",
     "recipient_phone",
     "body",
     "attachment_id",
@@ -189,14 +190,11 @@ def claim(
     claimed = list(
         model.objects.filter(pk__in=heads, processing_worker_id=token)
         .only(*NEEDED)
-        .annotate(
-            lead_device=F("lead__device_id"),
-            lead_whatsapp=F("lead__whatsapp_phone"),
-            refusal=skip_reason("lead__"),
-        )
+        .annotate(**RECIPIENT)
         .order_by("pk")
     )
     if claimed:
+        refuse_second(model, claimed)
         logger.info(
             "Worker %s claimed %d messages",
             worker_id,

@@ -15,6 +15,7 @@ from broadcasts import claiming
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from devices.transports.neonize import environment
+from leads.models import Lead, SkipReason
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -49,6 +50,7 @@ ANEW = RELEASED | {
     "restarts": F("restarts") + 1,
     "provider_message_id": None,
     "scheduled_at": Now(),
+    "skip_reason": "",
     "error_code": "",
     "error_message": "",
 }
@@ -202,6 +204,12 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         """Tries failed messages again: nothing of them was ever sent. Returns how many."""
         return self._start_over("failed", "retried", by)
 
+    def ask_again(self, *, by: AnyUser = None) -> int:
+        """Tries again, if it was written, what was left out since its number is not on WhatsApp."""
+        written = self.filter(skip_reason=SkipReason.NOT_ON_WHATSAPP, device__isnull=False)
+        Lead.objects.filter(pk__in=_read(written.values_list("lead_id", flat=True))).ask_again()
+        return written._start_over("skipped", "retried", by)
+
     def settle_as_not_sent(self, *, by: AnyUser = None) -> int:
         """Takes the operator's word that unknown messages did not arrive: sends them again."""
         return self._start_over("unknown", "sent_again", by)
@@ -213,13 +221,9 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         unknown = self.filter(status="unknown").order_by().values_list("pk", flat=True)
         first_contacts = _read(unknown.filter(priority__in=self.model.FIRST_CONTACTS))
         settled = self.move(
-            ["unknown"],
-            "sent",
-            decision=("arrived", by),
+            ["unknown"], "sent", decision=("arrived", by), error_code="", error_message="",
             sent_at=Coalesce(F("queued_at"), F("finished_at")),
-            error_code="",
-            error_message="",
-        )
+        )  # fmt: skip
         for start in range(0, len(first_contacts), CHUNK):
             met_by(first_contacts[start : start + CHUNK])
         return settled
@@ -234,12 +238,9 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
         restarts = Restarts()
         moved = self.move(
-            [expected],
-            guard=self._may_start_over(),
-            decision=(decision, by),
-            of_chunk=restarts.of,
-            **ANEW,
-        )
+            [expected], guard=self._may_start_over(), decision=(decision, by),
+            of_chunk=restarts.of, **ANEW,
+        )  # fmt: skip
         # A campaign that was finished is under way again, and can be paused.
         self._campaigns().filter(pk__in=restarts.campaign_ids).reopen()
         return moved

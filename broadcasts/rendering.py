@@ -23,6 +23,8 @@ _VALUES: dict[str, Callable[[str, str, str], str]] = {
     "niche": lambda name, phone, niches: niches,
 }
 VARIABLES = tuple(_VALUES)
+# For how long a name is allowed; somebody's niches have no end, and few have as many.
+ALLOWED = {"name": 150, "first_name": 150, "phone": 20, "niche": 150}
 _PLACEHOLDER = re.compile(r"\{\s*(\w+)\s*(?:\|([^{}]*))?\}")
 
 
@@ -40,6 +42,12 @@ def render(body: str, lead: Lead) -> str:
 
 def variables_of(body: str) -> set[str]:
     return {match[1] for match in _PLACEHOLDER.finditer(body)}
+
+
+def longest(body: str) -> int:
+    """Returns how many characters the text may have once it is filled in."""
+    filled = (max(ALLOWED.get(m[1], 0), len(m[2] or "")) for m in _PLACEHOLDER.finditer(body))
+    return len(_PLACEHOLDER.sub("", body)) + sum(filled)
 
 
 class Greeting(NamedTuple):

@@ -12,5 +12,6 @@ urlpatterns = [
     path("<int:pk>/send-again/", views.send_again, name="send_again"),
     path("<int:pk>/not-arrived/", views.not_arrived, name="not_arrived"),
     path("<int:pk>/retry/", views.retry, name="retry"),
+    path("<int:pk>/ask-again/", views.ask_again, name="ask_again"),
     path("<int:pk>/reschedule/", views.reschedule, name="reschedule"),
 ]

@@ -69,6 +69,13 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
+def ask_again(request: HttpRequest, pk: int) -> HttpResponse:
+    verb = BroadcastMessageQuerySet.ask_again
+    return _settle(request, pk, verb, _("In the queue again: WhatsApp is asked once more."))
+
+
+@require_POST
+@permission_required("broadcasts.settle_broadcastmessage", raise_exception=True)
 def reschedule(request: HttpRequest, pk: int) -> HttpResponse:
     verb = BroadcastMessageQuerySet.reschedule_expired
     return _settle(request, pk, verb, _("Rescheduled: it is in the queue again."))

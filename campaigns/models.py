@@ -14,7 +14,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.pacing import Holdup
-from broadcasts.rendering import validate_body
+from broadcasts.rendering import longest, validate_body
 from broadcasts.timeline import Outlook
 from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
@@ -127,7 +127,8 @@ class Campaign(models.Model):
                 {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
             )
         if self.attachment:
-            self.attachment.check_caption(self.message, field="message")
+            filled = longest(self.message)
+            self.attachment.check_caption(self.message, filled=filled, field="message")
 
     @property
     def zone(self) -> ZoneInfo:

@@ -120,8 +120,9 @@ def _reception(campaign: Campaign | None) -> Reception:
     result = Reception()
     for message in _simulated(campaign).iterator():
         pk, status, phone = message.pk, message.status, message.recipient_phone
+        phones = {phone, message.whatsapp_phone or phone}  # type: ignore[attr-defined]  # annotated
         # Whom a person sent it again on purpose may have it once for each of the keys.
-        got = max(copies.pop((key, phone), 0) for key in message.keys)
+        got = max(sum(copies.pop((key, to), 0) for to in phones) for key in message.keys)
         if not got and not _is_simulators(message):
             continue
         result.recorded[status] += 1
@@ -147,7 +148,11 @@ def _simulated(campaign: Campaign | None) -> QuerySet[BroadcastMessage]:
     if campaign:
         messages = messages.filter(campaign=campaign)
     needed = ("pk", "status", "recipient_phone", "restarts", "provider_message_id")
-    return messages.order_by().only(*needed).annotate(transport=F("device__transport"))
+    return (
+        messages.order_by()
+        .only(*needed)
+        .annotate(transport=F("device__transport"), whatsapp_phone=F("lead__whatsapp_phone"))
+    )
 
 
 def _is_simulators(message: BroadcastMessage) -> bool:

@@ -54,6 +54,7 @@ class LeadFilterForm(forms.Form):
             ("", _("all")),
             ("yes", _("yes")),
             ("opted_out", _("opted out")),
+            ("duplicate", _("duplicate number")),
             ("no_consent", _("no consent on record")),
             ("not_on_whatsapp", _("not on WhatsApp")),
         ],

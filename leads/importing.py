@@ -73,6 +73,8 @@ class LeadImport:
             # A dry run changes nothing, so it need not hold up those who do.
             with nullcontext() if self.options.dry_run else transaction.atomic():
                 Batch(rows, self.options).apply()
+            if not self.options.dry_run:
+                Lead.objects.mark_duplicates(row.result.phone for row in rows.values())
             for row in read:
                 result = row.result if isinstance(row, Row) else row
                 self.report.add(result)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Self
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db import IntegrityError, models, transaction
+from django.db import models, transaction
 from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -62,6 +63,7 @@ class SkipReason(models.TextChoices):
     """Why a lead of an audience gets no message."""
 
     OPTED_OUT = "opted_out", _("opted out")
+    DUPLICATE = "duplicate", _("duplicate number")
     NO_CONSENT = "no_consent", _("no consent on record")
     NOT_ON_WHATSAPP = "not_on_whatsapp", _("not on WhatsApp")
     LEAD_DELETED = "lead_deleted", _("lead was deleted")
@@ -78,13 +80,16 @@ def skip_reason(path: str = "") -> Case:
     The one statement of the rule: the operator's count before sending, the fan-out and the
     broadcaster all read it, so they cannot disagree. `path` leads to the lead: "lead__".
     """
+    another = Q((f"{path}person__isnull", False)) & ~Q((f"{path}person", F(f"{path}pk")))
+    recently = Now() - PRESENCE_LASTS
     reasons = (
-        (f"{path}opted_out_at__isnull", False, SkipReason.OPTED_OUT),
-        (f"{path}consented_at__isnull", True, SkipReason.NO_CONSENT),
-        (f"{path}not_on_whatsapp_at__gt", Now() - PRESENCE_LASTS, SkipReason.NOT_ON_WHATSAPP),
+        (Q((f"{path}opted_out_at__isnull", False)), SkipReason.OPTED_OUT),
+        (another, SkipReason.DUPLICATE),
+        (Q((f"{path}consented_at__isnull", True)), SkipReason.NO_CONSENT),
+        (Q((f"{path}not_on_whatsapp_at__gt", recently)), SkipReason.NOT_ON_WHATSAPP),
     )
     return Case(
-        *(When(Q((field, value)), then=Value(reason.value)) for field, value, reason in reasons),
+        *(When(condition, then=Value(reason.value)) for condition, reason in reasons),
         default=Value(""),
         output_field=models.CharField(),
     )
@@ -100,7 +105,7 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         return self.filter(Q(skip_reason=""))
 
     def at(self, phone: str) -> Self:
-        """The leads whom WhatsApp knows by this number: one, if it is in the list only once."""
+        """The leads whom WhatsApp knows by this number, also duplicates."""
         found = self.filter(Q(phone=phone) | Q(whatsapp_phone=phone))
         # By key: an update by either of two numbers would lock every row that it looks at.
         return self.filter(pk__in=list(found.order_by().values_list("pk", flat=True)))
@@ -112,37 +117,55 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         return self.exclude(known)
 
     def note_presence(self, answers: Mapping[str, str]) -> None:
-        """Writes down what WhatsApp says of these numbers: by which it knows each, '' for none.
-
-        Two numbers that WhatsApp knows as one are one person, who would get everything twice: the
-        second is nobody's.
-        """
-        leads = dict(
-            self.filter(phone__in=sorted(answers)).order_by("pk").values_list("pk", "phone")
-        )
-        taken = set(self.filter(whatsapp_phone__in=sorted(answers)).values_list("whatsapp_phone"))
-        nobody, there = [], []
-        for pk, phone in leads.items():
-            name = answers[phone]
-            if name == phone and (phone,) not in taken:
-                there.append(pk)
-            elif name in ("", phone) or not self._rename(pk, name):
-                nobody.append(pk)
+        """Writes down what WhatsApp says of these numbers: by which it knows each, '' for none."""
+        leads = self.filter(phone__in=sorted(answers)).order_by("pk")
+        found = list(leads.values_list("pk", "phone", "whatsapp_phone"))
+        there = [pk for pk, phone, _before in found if answers[phone] == phone]
+        nobody = [pk for pk, phone, _before in found if not answers[phone]]
         self.filter(pk__in=there).update(**self._present(), whatsapp_phone=None)
         self.filter(pk__in=nobody).update(
             not_on_whatsapp_at=Now(), on_whatsapp_at=None, whatsapp_phone=None
         )
+        for pk, phone, _before in found:
+            if answers[phone] not in ("", phone):
+                self.filter(pk=pk).update(**self._present(), whatsapp_phone=answers[phone])
+        before = {name for _pk, _phone, name in found if name}
+        self.mark_duplicates(before | {name or phone for phone, name in answers.items()})
 
-    def _rename(self, pk: int, name: str) -> bool:
-        """Returns False if another lead has that number on WhatsApp."""
-        if self.filter(phone=name).exists():
-            return False
-        try:
-            with transaction.atomic():
-                self.filter(pk=pk).update(**self._present(), whatsapp_phone=name)
-        except IntegrityError:
-            return False
-        return True
+    def ask_again(self) -> int:
+        """Forgets that these are not on WhatsApp, so that it is asked once more; returns of how
+        many it was so. By which number it knew them stays: until it says otherwise that is true."""
+        return self.filter(not_on_whatsapp_at__isnull=False).update(
+            not_on_whatsapp_at=None, on_whatsapp_at=None
+        )
+
+    def mark_duplicates(self, numbers: Iterable[str]) -> None:
+        """Of leads that are one of these numbers on WhatsApp, lets the first be the person.
+
+        They would get everything twice. Marked where it can become so (when a lead is new, and when
+        WhatsApp names a number), since who may be messaged is asked of a million leads at a time.
+        What one of them wants no more, none of them gets.
+
+        Called when what makes them so is committed: of two at a time the later one sees both.
+        """
+        numbers = sorted(set(numbers))
+        own = self.filter(phone__in=numbers, whatsapp_phone=None, person__isnull=False)
+        renamed = self.filter(whatsapp_phone__in=numbers)
+        doubtful = {*own.values_list("phone", flat=True)}
+        doubtful |= {lead.whatsapp_phone or "" for lead in renamed.only("whatsapp_phone")}
+        if not doubtful:
+            return
+        with transaction.atomic():
+            groups: dict[str, list[Lead]] = defaultdict(list)
+            named = Q(phone__in=doubtful, whatsapp_phone=None) | Q(whatsapp_phone__in=doubtful)
+            keys = sorted(self.filter(named).order_by().values_list("pk", flat=True))
+            for lead in self.filter(pk__in=keys).select_for_update().order_by("pk"):
+                groups[lead.whatsapp_phone or lead.phone].append(lead)
+            for leads in groups.values():
+                same = self.filter(pk__in=[lead.pk for lead in leads])
+                same.update(person=leads[0] if len(leads) > 1 else None)
+                for out in [lead for lead in leads if lead.opted_out_at][:1]:
+                    same.opt_out(source=out.opt_out_source)
 
     @staticmethod
     def _present() -> dict[str, Any]:
@@ -181,10 +204,15 @@ class LeadQuerySet(models.QuerySet["Lead"]):
         return self.filter(begins or Q(name__icontains=text.strip()))
 
     def opt_out(self, *, source: str) -> int:
-        """Records that these people want no more messages; returns how many are new."""
-        return self.filter(opted_out_at__isnull=True).update(
-            opted_out_at=Now(), opt_out_source=source
-        )
+        """Records that these people want no more messages, under whichever of their numbers;
+        returns how many of these are new."""
+        several = self.filter(person__isnull=False).order_by()
+        people = set(several.values_list("person_id", flat=True))
+        now = {"opted_out_at": Now(), "opt_out_source": source}
+        new = self.filter(opted_out_at__isnull=True).update(**now)
+        if people:
+            Lead.objects.filter(person__in=people, opted_out_at__isnull=True).update(**now)
+        return new
 
 
 class Lead(models.Model):
@@ -245,8 +273,13 @@ class Lead(models.Model):
     )
     # Only where it is another: in Brazil and Mexico a digit that WhatsApp leaves out, or adds.
     whatsapp_phone = models.CharField(
-        _("number on WhatsApp"), max_length=15, null=True, blank=True, editable=False, unique=True
+        _("number on WhatsApp"), max_length=15, null=True, blank=True, editable=False, db_index=True
     )
+    # Only of people with several leads, of which one gets the messages: itself, of that one.
+    person = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False,
+        related_name="+", verbose_name=_("person"),
+    )  # fmt: skip
     last_replied_at = models.DateTimeField(_("last reply"), null=True, blank=True)
     # Not `device`: that one can be changed, and a device they never wrote to is new to them.
     replied_to = models.ForeignKey(
@@ -273,6 +306,17 @@ class Lead(models.Model):
     def __str__(self) -> str:
         return f"{self.name or _('No name')} {self.display_phone}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        is_new = self._state.adding
+        super().save(*args, **kwargs)
+        if is_new:  # somebody's number on WhatsApp may be another lead's own
+            transaction.on_commit(lambda: Lead.objects.mark_duplicates([self.phone]))
+
     @property
     def display_phone(self) -> str:
         return display_phone(self.phone)
+
+    @property
+    def display_whatsapp(self) -> str:
+        """The number that is written to, where it is another; else ''."""
+        return display_phone(self.whatsapp_phone) if self.whatsapp_phone else ""

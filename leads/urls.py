@@ -14,4 +14,5 @@ urlpatterns = [
     path("upload/discard/", views.discard, name="discard"),
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/opt-out/", views.opt_out, name="opt_out"),
+    path("<int:pk>/ask-again/", views.ask_again, name="ask_again"),
 ]

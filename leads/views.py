@@ -107,7 +107,7 @@ def discard(request: HttpRequest) -> HttpResponse:
 
 @permission_required("leads.view_lead", raise_exception=True)
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
-    leads = Lead.objects.with_skip_reason().select_related("device")
+    leads = Lead.objects.with_skip_reason().select_related("device", "person")
     lead = get_object_or_404(leads.prefetch_related("niches", "triggers"), pk=pk)
     return render(request, "leads/detail.html", {"lead": lead})
 
@@ -122,6 +122,20 @@ def opt_out(request: HttpRequest, pk: int) -> HttpResponse:
             request.user.pk, lead, CHANGE, change_message=_("Opted out."), single_object=True
         )
         messages.success(request, _("Opted out: no campaign or sequence will write to this lead."))
+    return redirect("leads:detail", pk)
+
+
+@require_POST
+@permission_required("leads.change_lead", raise_exception=True)
+def ask_again(request: HttpRequest, pk: int) -> HttpResponse:
+    get_object_or_404(Lead, pk=pk)
+    lead = Lead.objects.filter(pk=pk)
+    if lead.ask_again():
+        said = _("Nothing is known any more: WhatsApp is asked before the next message.")
+        LogEntry.objects.log_actions(  # type: ignore[call-overload]
+            request.user.pk, lead, CHANGE, change_message=said, single_object=True
+        )
+        messages.success(request, said)
     return redirect("leads:detail", pk)
 
 

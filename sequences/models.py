@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from broadcasts.rendering import validate_body
+from broadcasts.rendering import longest, validate_body
 from devices.models import Device
 from devices.queryset import DeviceQuerySet
 from leads.models import Lead, LeadQuerySet
@@ -129,7 +129,8 @@ class SequenceStep(models.Model):
 
     def clean(self) -> None:
         if self.attachment:
-            self.attachment.check_caption(self.message, field="message")
+            filled = longest(self.message)
+            self.attachment.check_caption(self.message, filled=filled, field="message")
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Deletes the step; who waits for it waits for the one after it instead."""

@@ -24,7 +24,7 @@ def whatsapp(text: str) -> SafeString:
     ```` ```mono``` ````, and of `- item`, `* item` and `> quote` at the start of a line.
 
     Escapes first, so that nothing of the text itself becomes markup. Line breaks stay as they
-    are: the element around it has `white-space: pre-line`.
+    are: the element around it keeps them, by its `white-space`.
     """
     pieces = _MONO.split(escape(text))
     shown = ""

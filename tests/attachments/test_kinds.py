@@ -1,15 +1,29 @@
 from __future__ import annotations
 
 import io
+import random
+import zipfile
+from contextlib import suppress
 
 import pytest
 
-from attachments.kinds import MOST_BYTES, NotTaken, Recognised, recognise
+from attachments.kinds import LIST_BYTES, MOST_BYTES, NotTaken, Recognised, recognise
 from attachments.models import clean_name
 from tests.attachments.files import MP4, OLD_OFFICE, PDF, PNG, archive, box, jpeg
 
+ODT = archive(mimetype="application/vnd.oasis.opendocument.text")
 DOCX = archive("[Content_Types].xml", "word/document.xml")
 OPEN_XML = "application/vnd.openxmlformats-officedocument"
+
+
+def packed(how: int) -> bytes:
+    """With a type that is packed, which OpenDocument's never is; and damaged."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", how) as file:
+        file.writestr("mimetype", "application/vnd.oasis.opendocument.text")
+    damaged = bytearray(content.getvalue())
+    damaged[38:50] = b"\xff" * 12
+    return bytes(damaged)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +42,8 @@ OPEN_XML = "application/vnd.openxmlformats-officedocument"
          f"{OPEN_XML}.presentationml.presentation"),
         (archive(mimetype="application/vnd.oasis.opendocument.text"), "a", "document",
          "application/vnd.oasis.opendocument.text"),
+        (packed(zipfile.ZIP_DEFLATED), "a.odt", "document", "application/zip"),
+        (packed(zipfile.ZIP_LZMA), "a.odt", "document", "application/zip"),
         (archive("a/word/b"), "a.docx", "document", "application/zip"),
         (OLD_OFFICE, "a.XLS", "document", "application/vnd.ms-excel"),
         ("Harga,RM 8\n✓".encode(), "a.csv", "document", "text/csv"),
@@ -54,6 +70,9 @@ def test_a_file_is_what_is_in_it(content: bytes, name: str, kind: str, content_t
         (b"\xff\xfe\xff", "a.csv", "none of the files"),
         (OLD_OFFICE, "setup.msi", "none of the files"),
         (b"PK\x03\x04" + bytes(50), "a.docx", "damaged"),
+        (PNG[:20], "a.png", "damaged"),
+        (PNG[:12], "a.png", "damaged"),
+        (ODT[:-100] + ODT[-80:], "a.odt", "damaged"),
     ],
 )
 def test_what_whatsapp_would_not_show_is_refused_with_what_to_do(
@@ -71,6 +90,17 @@ def test_each_kind_has_its_largest(content: bytes, kind: str) -> None:
     assert recognise(io.BytesIO(fits), "a").kind == kind
     with pytest.raises(NotTaken, match=r"(up to|sent has) (5|16)\.0"):
         recognise(io.BytesIO(fits + b"x"), "a")
+
+
+def test_a_zip_file_is_measured_before_its_list_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(NotTaken, match="sent has 16"):
+        recognise(io.BytesIO(DOCX + bytes(MOST_BYTES["document"])), "a.docx")
+
+
+def test_a_zip_file_with_very_many_names_is_a_zip_file_whatever_they_are() -> None:
+    many = archive("[Content_Types].xml", *(f"word/{n:060}" for n in range(LIST_BYTES // 100)))
+    assert recognise(io.BytesIO(many), "a.docx").content_type == "application/zip"
 
 
 def test_a_picture_s_size_is_read_behind_what_its_camera_wrote() -> None:
@@ -103,3 +133,14 @@ def test_a_name_ends_as_what_it_is_and_says_no_more_than_a_name(
     name: str, found: Recognised, cleaned: str
 ) -> None:
     assert clean_name(name, found) == cleaned
+
+
+@pytest.mark.parametrize("whole", [PNG, jpeg(), MP4, PDF, ODT, DOCX, OLD_OFFICE])
+def test_however_a_file_is_damaged_it_is_taken_or_refused(whole: bytes) -> None:
+    dice = random.Random(1)
+    for _ in range(300):
+        damaged = bytearray(whole[: dice.randint(1, len(whole))] if dice.random() < 0.5 else whole)
+        for _ in range(dice.randint(0, 8)):
+            damaged[dice.randrange(len(damaged))] = dice.randrange(256)
+        with suppress(NotTaken):
+            recognise(io.BytesIO(damaged), "a.doc")

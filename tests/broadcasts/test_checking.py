@@ -16,12 +16,19 @@ from broadcasts.leases import Lease
 from broadcasts.models import BroadcastMessage
 from broadcasts.shelf import Shelf
 from broadcasts.worker import Broadcaster
+from config import ledger
 from devices.models import Device, SimulatedMessage
 from devices.transports import transport
 from devices.transports.base import Inbound, OutgoingMessage
 from devices.transports.simulator import SimulatorTransport, World
 from leads.models import PRESENCE_LASTS, Lead
-from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
+from tests.factories import (
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+    SequenceStepFactory,
+)
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,6 +66,12 @@ def first(device: Device, lead: Lead | None = None, **values: object) -> Lead:
     values = {"priority": Priority.CAMPAIGN_FIRST} | values
     BroadcastMessageFactory(device=device, lead=lead, **values)
     return lead
+
+
+def reasons() -> list[str]:
+    return list(
+        Lead.objects.with_skip_reason().order_by("pk").values_list("skip_reason", flat=True)
+    )
 
 
 def test_those_are_asked_about_whose_turn_is_next_and_of_whom_nothing_is_known() -> None:
@@ -119,9 +132,10 @@ def test_two_numbers_of_one_person_are_written_to_once(is_asked: bool) -> None:
 
     for lead in (known, *spellings):
         lead.refresh_from_db()
-    assert [lead.whatsapp_phone for lead in spellings] == [None, None]
-    assert all(lead.not_on_whatsapp_at for lead in spellings)
+    assert [lead.whatsapp_phone for lead in spellings] == [name, name]
+    assert reasons() == ["", "duplicate", "duplicate"]
     assert (known.on_whatsapp_at is not None) is is_asked
+    assert set(Lead.objects.at(name)) == {known, *spellings}
 
 
 def test_of_two_spellings_the_first_is_the_person() -> None:
@@ -134,20 +148,82 @@ def test_of_two_spellings_the_first_is_the_person() -> None:
     turn.next_at, checks._asked = 0, {}
     checks.look([turn])  # and stays so
 
-    assert list(Lead.objects.order_by("pk").values_list("whatsapp_phone", flat=True)) == [
-        "551187654321", None,
-    ]  # fmt: skip
+    assert reasons() == ["", "duplicate"]
 
 
 def test_a_number_that_is_another_s_on_whatsapp_is_the_same_person() -> None:
     device, name = DeviceFactory(), "551187654321"
     LeadFactory(phone="5511987654321", whatsapp_phone=name)
-    later = first(device, LeadFactory(phone=name))
+    first(device, LeadFactory(phone=name))
 
     Checks().look([Turn(lease(device, Session()))])
 
-    later.refresh_from_db()
-    assert later.not_on_whatsapp_at
+    assert reasons() == ["", "duplicate"]
+
+
+def test_whose_number_is_its_own_again_is_nobody_s_duplicate() -> None:
+    name = "551187654321"
+    other = LeadFactory(phone="5511987654321", whatsapp_phone=name)
+    LeadFactory(phone=name)
+    Lead.objects.mark_duplicates([name])
+    assert reasons() == ["", "duplicate"]
+    Lead.objects.note_presence({other.phone: other.phone})
+    assert reasons() == ["", ""]
+
+
+def test_a_stop_counts_for_every_number_of_a_person_known_now_or_later() -> None:
+    name = "551187654321"
+    LeadFactory(phone="5511987654321", whatsapp_phone=name)
+    twin = LeadFactory(phone=name, opted_out=True, opt_out_source="wrote STOP")
+    Lead.objects.mark_duplicates([name])
+    assert reasons() == ["opted_out", "opted_out"]
+    Lead.objects.update(opted_out_at=None)
+    assert Lead.objects.filter(pk=twin.pk).opt_out(source="by phone") == 1
+    assert reasons() == ["opted_out", "opted_out"]
+
+
+@pytest.mark.parametrize("written_to", ["sent", "queued", "unknown"])
+@pytest.mark.parametrize("owner", ["campaign", "step"])
+def test_what_a_person_got_under_another_number_does_not_come_again(
+    written_to: str, owner: str
+) -> None:
+    name, device = "551187654321", DeviceFactory(online=True)
+    person, twin = LeadFactory(phone="5511987654321"), LeadFactory(phone=name)
+    step = SequenceStepFactory(sequence__status="active")
+    origin = (
+        {"campaign": CampaignFactory(status="sending")}
+        if owner == "campaign"
+        else {"campaign": None, "sequence": step.sequence, "sequence_step": step}
+    )
+    first(device, twin, status=written_to, **origin)
+    first(device, person, **origin)
+    Lead.objects.note_presence({person.phone: name})
+    (claimed,) = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[device.pk])
+    assert (claimed.lead, claimed.refusal) == (person, "duplicate")  # type: ignore[attr-defined]
+
+
+def test_of_two_that_wait_together_one_leaves() -> None:
+    name, campaign = "551187654321", CampaignFactory(status="sending")
+    devices = [DeviceFactory(online=True), DeviceFactory(online=True)]
+    person, twin = LeadFactory(phone="5511987654321"), LeadFactory(phone=name)
+    for device, lead in zip(devices, (person, twin), strict=True):
+        first(device, lead, campaign=campaign)
+    Lead.objects.note_presence({person.phone: name})
+    claimed = BroadcastMessage.objects.claim(
+        worker_id="worker", device_ids=[device.pk for device in devices]
+    )
+    refusals = {message.lead: message.refusal for message in claimed}  # type: ignore[attr-defined]
+    assert refusals == {person: "", twin: "duplicate"}
+
+
+def test_another_campaign_reaches_the_person_once() -> None:
+    device = DeviceFactory(online=True)
+    person, twin = LeadFactory(phone="5511987654321"), LeadFactory(phone="551187654321")
+    first(device, twin, status="sent")
+    first(device, person)
+    Lead.objects.note_presence({person.phone: twin.phone})
+    (claimed,) = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[device.pk])
+    assert claimed.refusal == ""  # type: ignore[attr-defined]
 
 
 def test_a_device_that_may_write_to_nobody_new_looks_nobody_up() -> None:
@@ -262,3 +338,16 @@ def test_whom_whatsapp_knows_by_another_number_is_written_to_there_and_heard_fro
     lead.refresh_from_db()
     assert lead.opted_out_at
     assert lead.replied_to == device
+
+
+def test_the_books_find_a_message_at_the_number_that_whatsapp_knows() -> None:
+    lead = LeadFactory(phone="5511987654321", whatsapp_phone="551187654321")
+    message = BroadcastMessageFactory(lead=lead, status="sent", sent_at=timezone.now())
+    SimulatedMessage.objects.create(
+        device=message.device, phone="551187654321", key=message.key, body="Hi"
+    )
+    assert not ledger.reception(again_after_seconds=0).is_wrong
+    SimulatedMessage.objects.create(
+        device=message.device, phone="5511987654321", key=message.key, body="Hi"
+    )
+    assert len(ledger.reception(again_after_seconds=0).twice) == 1

@@ -27,7 +27,9 @@ VERBS = {
     "not_arrived": ("unknown", "failed"),
     "retry": ("failed", "pending"),
     "reschedule": ("expired", "pending"),
+    "ask_again": ("skipped", "pending"),
 }
+REASON = {"skipped": "not_on_whatsapp"}
 
 
 def test_the_list_says_where_each_message_stands_and_why(viewer_client: Client) -> None:
@@ -145,7 +147,11 @@ def test_a_message_shows_its_whole_life(viewer_client: Client) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_operators_word_is_taken_once_and_noted(operator_client: Client, verb: str) -> None:
     before, after = VERBS[verb]
-    message = BroadcastMessageFactory(status=before, queued_at=timezone.now())
+    reason = REASON.get(before, "")
+    message = BroadcastMessageFactory(
+        status=before, queued_at=timezone.now(), skip_reason=reason,
+        lead__not_on_whatsapp_at=timezone.now(),
+    )  # fmt: skip
     other = BroadcastMessageFactory(status=before)
     url = reverse(f"messages:{verb}", args=[message.pk])
     detail = reverse("messages:detail", args=[message.pk])
@@ -157,6 +163,8 @@ def test_the_operators_word_is_taken_once_and_noted(operator_client: Client, ver
     assert (message.status, other.status) == (after, before)
     entry = LogEntry.objects.get()
     assert (entry.object_id, entry.user.username) == (str(message.pk), "operator")
+    assert message.skip_reason == ""
+    assert (message.lead.not_on_whatsapp_at is None) is (verb == "ask_again")
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -178,12 +186,26 @@ def test_a_message_in_another_state_is_left_alone(
 def test_a_viewer_settles_nothing_and_a_link_neither(
     viewer_client: Client, operator_client: Client, verb: str
 ) -> None:
-    message = BroadcastMessageFactory(status=VERBS[verb][0])
+    status = VERBS[verb][0]
+    message = BroadcastMessageFactory(status=status, skip_reason=REASON.get(status, ""))
     url = reverse(f"messages:{verb}", args=[message.pk])
     assert viewer_client.post(url).status_code == 403
     assert operator_client.get(url).status_code == 405
     page = viewer_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
     assert url not in page
+
+
+@pytest.mark.parametrize(
+    "left_out", [{"skip_reason": "opted_out"}, {"skip_reason": "not_on_whatsapp", "device": None}]
+)
+def test_only_what_was_written_to_a_number_not_on_whatsapp_is_asked_about_again(
+    operator_client: Client, left_out: dict[str, Any]
+) -> None:
+    message = BroadcastMessageFactory(status="skipped", **left_out)
+    url = reverse("messages:ask_again", args=[message.pk])
+    page = operator_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
+    assert url not in page
+    assert "Nothing was changed" in operator_client.post(url, follow=True).content.decode()
 
 
 def test_of_a_cancelled_campaign_is_settled_what_did_not_arrive(operator_client: Client) -> None:

@@ -90,6 +90,19 @@ def test_a_text_too_long_for_a_caption_is_an_error_at_the_text(operator_client: 
     assert Campaign.objects.get().attachment is None
 
 
+@pytest.mark.parametrize(
+    ("placeholder", "most"), [("{name}", 874), ("{phone}", 1004), (f"{{name|{'y' * 200}}}", 824)]
+)
+def test_a_caption_that_a_long_name_would_make_too_long_is_an_error_at_the_text(
+    operator_client: Client, placeholder: str, most: int
+) -> None:
+    for count, fits in ((most + 1, False), (most, True)):
+        text = entered(then="save", message="x" * count + placeholder, attachment=picture())
+        page = operator_client.post(NEW, text)
+        assert ("with the longest name 1,025" in page.content.decode()) is not fits
+        assert Campaign.objects.exists() is fits
+
+
 def test_line_breaks_of_a_browser_are_single_characters(operator_client: Client) -> None:
     text = "x" * 1000 + "\r\n" * 24
     operator_client.post(NEW, entered(then="save", message=f"{text}.", attachment=picture()))

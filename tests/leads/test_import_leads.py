@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from leads.models import Lead
 from tests.factories import DeviceFactory
@@ -76,6 +77,7 @@ def test_refused_rows_fail_it_only_when_strict(leads_csv: Path) -> None:
     ("options", "reason"),
     [
         (["--device=Nobody"], "no device called Nobody"),
+        (["--device=Deleted"], "no device called Deleted"),
         (["--region=Malaysia"], "not a country"),
         (["--consent=" + "x" * 256], "longer than 255"),
         (["--status=lead"], "invalid choice"),
@@ -84,6 +86,7 @@ def test_refused_rows_fail_it_only_when_strict(leads_csv: Path) -> None:
 def test_an_option_that_cannot_be_meant_is_refused(
     leads_csv: Path, options: list[str], reason: str
 ) -> None:
+    DeviceFactory(name="Deleted", deleted_at=timezone.now())
     with pytest.raises(CommandError, match=reason):
         import_leads(leads_csv, *options)
     assert not Lead.objects.exists()

@@ -336,3 +336,14 @@ def test_the_creation_time_is_kept_and_the_change_is_dated() -> None:
     assert after.pk == lead.pk
     assert after.created_at == lead.created_at
     assert after.updated_at >= started
+
+
+def test_a_number_that_is_another_lead_s_on_whatsapp_is_imported_as_its_duplicate() -> None:
+    LeadFactory(phone="60123456788", whatsapp_phone="60123456783")
+    text = "Phone,Consent\n0123456783,yes\n0123456789,yes\n"
+    run(text, dry_run=True)
+    for _ in range(2):
+        run(text)
+        leads = Lead.objects.with_skip_reason().order_by("pk")
+        assert [lead.skip_reason for lead in leads] == ["", "duplicate", ""]
+        Lead.objects.update(person=None)  # as where an import broke off before: again marks it

@@ -11,8 +11,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from leads.models import Lead
+from leads.phones import display_phone
 from leads.uploads import sweep
 from tests.factories import BroadcastMessageFactory, LeadFactory, SequenceContactFactory
 
@@ -33,7 +35,7 @@ def upload(client: Client, content: str = CSV, **data: str) -> Any:
 
 
 def test_what_writes_is_not_done_by_following_a_link(operator_client: Client) -> None:
-    for name, args in (("import", []), ("discard", []), ("opt_out", [LeadFactory().pk])):
+    for name, args in (("import", []), ("discard", []), ("opt_out", [1]), ("ask_again", [1])):
         assert operator_client.get(reverse(f"leads:{name}", args=args)).status_code == 405
 
 
@@ -214,6 +216,44 @@ def test_a_viewer_may_not_opt_anybody_out(viewer_client: Client) -> None:
     assert viewer_client.post(reverse("leads:opt_out", args=[lead.pk])).status_code == 403
     page = viewer_client.get(reverse("leads:detail", args=[lead.pk])).content.decode()
     assert reverse("leads:opt_out", args=[lead.pk]) not in page
+
+
+def test_whatsapp_is_asked_again_about_a_number_by_whoever_may_change_it(
+    operator_client: Client, viewer_client: Client
+) -> None:
+    now = timezone.now()
+    lead = LeadFactory(not_on_whatsapp_at=now, on_whatsapp_at=now)
+    url, page = (reverse(f"leads:{name}", args=[lead.pk]) for name in ("ask_again", "detail"))
+    assert url not in viewer_client.get(page).content.decode()
+    assert viewer_client.post(url).status_code == 403
+    assert Lead.objects.with_skip_reason().get().skip_reason == "not_on_whatsapp"
+    assert url in operator_client.get(page).content.decode()
+    for _click in range(2):
+        assert operator_client.post(url)["Location"] == page
+    assert Lead.objects.with_skip_reason().get().skip_reason == ""
+    assert list(Lead.objects.unasked()) == [lead]
+    assert LogEntry.objects.get().object_id == str(lead.pk)
+    assert url not in operator_client.get(page).content.decode()
+    assert operator_client.post(reverse("leads:ask_again", args=[99])).status_code == 404
+
+
+def test_a_duplicate_names_the_lead_that_gets_the_messages(
+    operator_client: Client, django_capture_on_commit_callbacks: Any
+) -> None:
+    person = LeadFactory(phone="5511987654321", whatsapp_phone="551187654321")
+    with django_capture_on_commit_callbacks(execute=True):
+        twin = LeadFactory(phone="551187654321")
+    message = BroadcastMessageFactory(lead=person)
+    page = operator_client.get(reverse("leads:detail", args=[twin.pk])).content.decode()
+    assert "duplicate number" in page
+    assert reverse("leads:detail", args=[person.pk]) in page
+    found = operator_client.get(reverse("leads:list"), {"may": "duplicate"}).content.decode()
+    assert reverse("leads:detail", args=[twin.pk]) in found
+    assert reverse("leads:detail", args=[person.pk]) not in found
+    for url in (
+        reverse("leads:detail", args=[person.pk]), reverse("messages:detail", args=[message.pk])
+    ):  # fmt: skip
+        assert display_phone("551187654321") in operator_client.get(url).content.decode()
 
 
 def test_a_lead_that_is_not_there_is_not_found(operator_client: Client) -> None:

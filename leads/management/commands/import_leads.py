@@ -154,6 +154,7 @@ def _device(name: str) -> Model:
     assert isinstance(devices, type)
     assert issubclass(devices, Model)
     try:
-        return devices._default_manager.get(name=name)
+        # One that was deleted stays for its messages' sake.
+        return devices._default_manager.get(name=name, deleted_at__isnull=True)
     except ObjectDoesNotExist:
         raise CommandError(f"There is no device called {name}.") from None
