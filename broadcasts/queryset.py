@@ -30,8 +30,7 @@ R = TypeVar("R")
 
 ANY = Q()
 
-# One UPDATE of half a million rows would block everybody else for seconds.
-CHUNK = 500
+CHUNK = 500  # one UPDATE of half a million rows would block everybody else for seconds
 
 RELEASED: dict[str, Any] = {
     "status": "pending",
@@ -251,8 +250,8 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     def _may_start_over(self) -> Q:
         """Of a cancelled campaign nothing starts over: it would only lose what it ended as."""
-        cancelled = self._campaigns().filter(pk=OuterRef("campaign_id"), status="cancelled")
-        return ~Q(Exists(cancelled))
+        ended = self._campaigns().filter(pk=OuterRef("campaign_id"), status="cancelled")
+        return ~Q(Exists(ended))
 
     def _campaigns(self) -> Any:
         """The campaigns, by the message's own column: the queue does not import them."""
