@@ -19,7 +19,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,7 @@ class Double:
     def __init__(self, folder: Path, address: dict[str, Any]) -> None:
         self.folder = folder
         self._control: int = address["control"]
+        self.pid: int = address["pid"]
         # For whoever is to take the double for WhatsApp: to be set before that process starts,
         # because Go reads the environment that a process began with.
         site = str(Path(__file__).with_name("site"))  # puts the key in place
@@ -100,6 +101,14 @@ class Double:
         """Has these numbers be on WhatsApp; returns the phone of the first. All others are not."""
         self.ask("register", numbers=numbers)
         return self.phone(numbers[0])
+
+    def lid(self, number: str) -> str:
+        """Returns the other name of this account, by which clients call it among themselves."""
+        return str(self.ask("lid", number=number))
+
+    def give_clients_of(self, number: str, others: Sequence[str]) -> None:
+        """Has these accounts take the clients of another for theirs; crowd.py says what for."""
+        self.ask("give_clients_of", number=number, others=list(others))
 
     # What the server does wrong, until it is told otherwise
 
