@@ -5,8 +5,8 @@
 
 Needs scripts/prepare whatsapp-double. A column for each number of broadcaster processes, each with
 so many devices, which are linked to the double of tests/whatsapp. Every message is the first one
-to its recipient, with the look-ups and keys that takes. The session files are in var/, on a real
-disk: each message is several commits of theirs.
+to its recipient, with the look-ups and keys that takes. Each message is several commits to its
+device's session file: they are in --folder, on a disk whose pace is reported too.
 
 The double shares the machine, as WhatsApp does not: what it takes, the broadcasters have not. It
 answers at once, refuses nothing and knows no limit.
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,8 @@ def main(arguments: list[str]) -> int:
     parser = databases.parser(__doc__)
     parser.add_argument("--devices", type=int, default=200, help="of each process (default: 200)")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--seconds", type=float, default=40.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
+    parser.add_argument("--folder", type=Path, default=processes.ROOT / "var", help="of sessions")
     options = parser.parse_args(arguments)
     if reason := why_not():
         raise SystemExit(f"whatsapp {reason}.")
@@ -62,6 +64,8 @@ def main(arguments: list[str]) -> int:
         from broadcasts.footprint import allow_files
 
         allow_files()  # the double has three for each device
+        options.folder.mkdir(exist_ok=True)
+        commits = commits_a_second(options.folder)
         columns = [measured(count, options) for count in options.processes]
         report(
             "whatsapp",
@@ -71,6 +75,7 @@ def main(arguments: list[str]) -> int:
             ],
             **databases.facts(),
             **{"devices a process": options.devices, "seconds": options.seconds},
+            commits=f"{commits:.0f} a second to one SQLite file in {options.folder}",
             leases=f"{settings.LEASE_SECONDS} s, renewed every {settings.HEARTBEAT_SECONDS} s",
         )
     return 0
@@ -79,10 +84,8 @@ def main(arguments: list[str]) -> int:
 def measured(count: int, options: argparse.Namespace) -> dict[str, Any]:
     """Measures so many processes, with a new double and newly linked devices."""
     devices = count * options.devices
-    var = processes.ROOT / "var"
-    var.mkdir(exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix="whatsapp-", dir=var) as folder,
+        tempfile.TemporaryDirectory(prefix="whatsapp-", dir=options.folder) as folder,
         Double.start(Path(folder)) as whatsapp,
     ):
         _prepare(whatsapp, Path(folder), devices, options.seconds)
@@ -193,16 +196,18 @@ class Run:
         """Returns what must be 0, and what was left for a receipt or a person to settle."""
         from broadcasts.models import BroadcastMessage
 
-        ids = {send.id: send.recipient for send in self.whatsapp.sends()}
-        often = Counter(ids.values())
-        counts = BroadcastMessage.objects.filter(status="pending").count()
-        if not counts:
+        messages = BroadcastMessage.objects.order_by()
+        if not messages.filter(status="pending").exists():
             raise SystemExit("There were too few messages: the figures say nothing.")
+        recipients = {send.id: send.recipient for send in self.whatsapp.sends()}
+        often = Counter(recipients.values())
+        unknown = messages.filter(status="unknown").values_list("recipient_phone", flat=True)
         return {
             "people written to": len(often),
             "of them twice": sum(count > 1 for count in often.values()),
-            "unknown in the end": BroadcastMessage.objects.filter(status="unknown").count(),
-            "failed": BroadcastMessage.objects.filter(status__in=["failed", "skipped"]).count(),
+            "unknown in the end": len(unknown),
+            "of them arrived": sum(phone in often for phone in unknown),
+            "failed or skipped": messages.filter(status__in=["failed", "skipped"]).count(),
             "the double stumbled": len(self.whatsapp.complaints()),
         }
 
@@ -227,6 +232,19 @@ def _prepare(whatsapp: Double, folder: Path, devices: int, seconds: float) -> No
         crowd.link(whatsapp, numbers)
     for start in range(0, messages, AT_ONCE):
         whatsapp.register(*(str(FIRST_PHONE + start + number) for number in range(AT_ONCE)))
+
+
+def commits_a_second(folder: Path, seconds: float = 2.0) -> float:
+    """Returns how fast this disk is for a session file, as the library opens it."""
+    with tempfile.TemporaryDirectory(dir=folder) as ours:
+        connection = sqlite3.connect(Path(ours) / "file.db", isolation_level=None)
+        connection.execute("CREATE TABLE commits (n INTEGER)")
+        began_at, count = time.monotonic(), 0
+        while time.monotonic() < began_at + seconds:
+            connection.execute("INSERT INTO commits VALUES (1)")
+            count += 1
+        connection.close()
+    return count / seconds
 
 
 def _set_pace(gap_seconds: tuple[int, int]) -> None:
