@@ -18,15 +18,19 @@ INSTANT = "benchmarks.transports.Instant"
 RECORDING = "benchmarks.transports.Recording"
 
 
+def start(command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=os.environ | environment, start_new_session=True
+    )
+
+
 @contextmanager
 def started(
     command: Sequence[str], *, patience: float = 100, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process of ours; what outlives the block gets SIGTERM and, after so many seconds, is
     killed."""
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=os.environ | environment, start_new_session=True
-    )
+    process = start(command, **environment)
     try:
         yield process
     finally:
@@ -96,6 +100,14 @@ def memory_mb(pids: Iterable[int]) -> dict[str, float]:
                 if key in total:
                     total[key] += int(rest.split()[0])
     return {key.upper(): kilobytes / 1024 for key, kilobytes in total.items()}
+
+
+def threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def open_files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 class Usage:

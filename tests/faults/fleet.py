@@ -200,7 +200,8 @@ class Fleet:
         if not place.process:
             return
         code = place.process.poll()
-        workers = set(children(place.pid)) if place.sends and code is None else set()
+        found = children(place.pid) if place.sends and code is None else []
+        workers = {pid for pid in found if is_ours(pid)}
         gone = place.workers - workers
         place.workers = workers
         place.known |= {pid: birth(pid) for pid in workers}
@@ -264,6 +265,14 @@ def children(pid: int) -> list[int]:
         if stat and stat[1] == pid and stat[0] not in "ZX":
             found.append(int(entry.name))
     return sorted(found)
+
+
+def is_ours(pid: int) -> bool:
+    """Whether it runs Python: whoever looks for a library starts what lists them, for a moment."""
+    try:
+        return Path(f"/proc/{pid}/exe").resolve() == Path(sys.executable).resolve()
+    except OSError:
+        return False
 
 
 def birth(pid: int) -> int:

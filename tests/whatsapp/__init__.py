@@ -36,6 +36,8 @@ What happens then, from the wire upwards:
                 what its owner got to read, and how often it came, and which can write too;
                 files come through media.py
 
+crowd.py has hundreds of linked accounts, for `python -m benchmarks whatsapp`.
+
 Where facts come from: each module says it. Most were measured on the wheel, by trying until it was
 content; the code of whatsmeow, which the wheel is built from, says the same where it is named.
 Signal's and Noise's specifications are public. No third party's code or text is copied here.
@@ -58,7 +60,7 @@ in one state that the pages show, and what they say of the device.
     unlinked on the phone; banned for a while, for good  test_mishaps.py
     library outdated (405)                               test_mishaps.py
     nobody new (463)                                     test_mishaps.py, test_broadcaster.py
-    50 devices of one process killed, and started again  test_restart.py
+    50 devices of one process killed, and started again  test_crowd.py
     opened elsewhere too                                 test_transport.py
     pictures, who is on WhatsApp                         test_broadcaster.py, test_media.py
     what docs/transports.md promises of a transport      test_contract.py

@@ -27,6 +27,7 @@ class Connection:
         self.world, self.channel = world, channel
         self.link: linking.Link | None = None  # while it is not an account's yet
         self.device = 0
+        self.unconfirmed: dict[tuple[str, str], Node] = {}  # receipts, by id and type
         self._account: Account | None = None
 
     @property
@@ -50,6 +51,8 @@ class Connection:
         finally:
             if self._account and self.world.online.get(self._place) is self:
                 del self.world.online[self._place]
+            for receipt in self.unconfirmed.values():
+                await self.world.deliver(self.account, self.device, receipt)
 
     async def send(self, node: Node) -> bool:
         """Returns False if nobody is there any more."""
@@ -115,6 +118,8 @@ class Connection:
                     await messages.take_message(self, node)
                 case "receipt":
                     await messages.take_receipt(self, node)
+                case "ack":
+                    self.unconfirmed.pop((node.text("id"), node.text("type")), None)
         except ConnectionClosed:
             raise
         except Exception:  # noqa: BLE001 (what it is, the test is told)

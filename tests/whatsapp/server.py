@@ -53,6 +53,7 @@ async def run(folder: Path) -> None:
         "root_key": root.public.hex(),
         "proxy": _port(proxy_server),
         "control": _port(control),
+        "pid": os.getpid(),
     }
     draft = folder / "double.draft"
     draft.write_text(json.dumps(address))

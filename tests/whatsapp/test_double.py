@@ -241,3 +241,23 @@ def is_refused(phone: PhoneOf, code: str) -> bool:
     except DoubleError:
         return True
     return False
+
+
+def test_a_receipt_that_the_client_has_confirmed_does_not_come_again(
+    whatsapp: Double, start_client: NewClient, phone: PhoneOf, new_phone: NewPhone
+) -> None:
+    def receipts() -> int:
+        return client.names().count("Receipt")
+
+    writer = new_phone()
+    client = start_client().link(writer)
+    message_id = client.call("send_text", to=phone.number, text="Hi")
+    client.wait_for_receipt(message_id, "DELIVERED")
+    after = client.mark()
+
+    whatsapp.cut(writer.number)
+    client.wait_for("Connected", after=after)
+    phone.read(message_id)
+    client.wait_for_receipt(message_id, "READ")
+
+    assert receipts() == 2

@@ -2,7 +2,7 @@
 and that after it is mended everybody has the message, once.
 
 What else may happen is elsewhere: a broadcaster or one of its processes killed while WhatsApp has
-not answered, in test_broadcaster.py; all of a host's, in test_restart.py.
+not answered, in test_broadcaster.py; all of a host's, in test_crowd.py.
 """
 
 from __future__ import annotations

@@ -55,7 +55,11 @@ class World:
         yield from [found for (owner, _), found in self.online.items() if owner == number]
 
     async def deliver(self, account: Account, device: int, node: Node) -> None:
-        """Gives a stanza to a client, now or when it is back."""
+        """Gives a stanza to a client, now or when it is back; a receipt until it has confirmed
+        that."""
         connection = self.online.get((account.number, device))
-        if connection is None or not await connection.send(node):
+        if connection and node.tag == "receipt":
+            connection.unconfirmed[node.text("id"), node.text("type")] = node
+            await connection.send(node)
+        elif connection is None or not await connection.send(node):
             account.waiting.setdefault(device, []).append(node)
