@@ -37,7 +37,7 @@ from benchmarks import databases, processes
 from benchmarks.filling import FIRST_PHONE, fill
 from benchmarks.idle import wait_until_online
 from benchmarks.report import report
-from tests.whatsapp import crowd
+from tests.whatsapp import paired
 from tests.whatsapp.conftest import why_not
 from tests.whatsapp.double import Double
 
@@ -229,7 +229,7 @@ def _prepare(whatsapp: Double, folder: Path, devices: int, seconds: float) -> No
         for number in range(devices)
     ]
     with redirect_stdout(sys.stderr):  # what the client has to say is no part of the report
-        crowd.link(whatsapp, numbers)
+        paired.link(whatsapp, numbers)
     for start in range(0, messages, AT_ONCE):
         whatsapp.register(*(str(FIRST_PHONE + start + number) for number in range(AT_ONCE)))
 

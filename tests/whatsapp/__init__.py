@@ -36,7 +36,7 @@ What happens then, from the wire upwards:
                 what its owner got to read, and how often it came, and which can write too;
                 files come through media.py
 
-crowd.py has hundreds of linked accounts, for `python -m benchmarks whatsapp`.
+paired.py has hundreds of linked accounts, also for `python -m benchmarks whatsapp`.
 
 Where facts come from: each module says it. Most were measured on the wheel, by trying until it was
 content; the code of whatsmeow, which the wheel is built from, says the same where it is named.

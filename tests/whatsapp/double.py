@@ -19,7 +19,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,14 +113,6 @@ class Double:
     def copy_client(self, number: str, to: str) -> Names:
         """Has the client of the one account be a client of the other too; see paired.py."""
         return Names(**self.ask("copy_client", number=number, to=to))
-
-    def lid(self, number: str) -> str:
-        """Returns the other name of this account, by which clients call it among themselves."""
-        return str(self.ask("lid", number=number))
-
-    def give_clients_of(self, number: str, others: Sequence[str]) -> None:
-        """Has these accounts take the clients of another for theirs; crowd.py says what for."""
-        self.ask("give_clients_of", number=number, others=list(others))
 
     # What the server does wrong, until it is told otherwise
 

@@ -12,7 +12,7 @@ from broadcasts.models import BroadcastMessage
 from devices.models import Device
 from tests.factories import BroadcastMessageFactory, DeviceFactory
 from tests.processes import wait_until
-from tests.whatsapp import crowd
+from tests.whatsapp import paired
 from tests.whatsapp.conftest import NewPhone
 from tests.whatsapp.double import Double, PhoneOf
 from tests.whatsapp.test_broadcaster import running
@@ -35,7 +35,7 @@ def devices(whatsapp: Double, tmp_path: Path) -> list[Device]:
         (f"6012{number:07}", tmp_path / f"{device.session}.db")
         for number, device in enumerate(made)
     ]
-    crowd.link(whatsapp, files)
+    paired.link(whatsapp, files)
     return made
 
 

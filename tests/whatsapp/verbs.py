@@ -46,19 +46,6 @@ class Verbs:
     async def add_alias(self, number: str, alias: str) -> None:
         self._world.directory.add_alias(number, alias)
 
-    async def lid(self, number: str) -> str:
-        return self._account(number).lid
-
-    async def give_clients_of(self, number: str, others: list[str]) -> None:
-        clients = self._account(number).clients
-        for other in others:
-            account = self._account(other)
-            account.clients = {
-                device: replace(bundle, prekeys=list(bundle.prekeys))
-                for device, bundle in clients.items()
-            }
-            account.last_client = max(clients)
-
     async def scan(self, number: str, text: str) -> None:
         code = QrCode.read(text)
         connection = self._world.by_ref.get(code.ref)
