@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from broadcasts import claiming, pacing
+from broadcasts import claiming, closing, pacing
 from broadcasts.inbound import Receipts, Reports, Said
 from broadcasts.leases import Lease, Leases
 from broadcasts.models import BroadcastMessage
@@ -146,7 +146,10 @@ def test_nobody_received_a_message_before_it_was_sent() -> None:
     assert BroadcastMessage.objects.get().delivered_at == now
 
 
-def test_the_leases_are_kept_while_many_sessions_report_or_close() -> None:
+def test_the_leases_are_kept_while_many_sessions_report_or_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(closing, "AT_ONCE", 1)
     devices = DeviceFactory.create_batch(3, online=True)
     leases, statements = held(*devices), list[str]()
     reports = Reports(leases)
