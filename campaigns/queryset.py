@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.pacing import Holdup
 from broadcasts.retrying import survive_conflicts
 from broadcasts.timeline import Outlook, outlooks
@@ -95,11 +95,16 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
 
     def foresee(self) -> int:
         """Writes down when each campaign that is being sent is expected to finish, and how many of
-        its devices are held, as far as that has changed; returns of how many an end can be said."""
+        its devices are held, as far as that has changed; returns of how many an end can be said.
+
+        Of none while no broadcaster is running: nothing leaves, however long that lasts.
+        """
         sending = self.filter(status="sending")
         if not sending.exists():
             return 0
         found = outlooks(Device.objects.usable(), timezone.now())
+        if not Worker.objects.alive().exists():
+            found = {pk: outlook._replace(ends_at=None) for pk, outlook in found.items()}
         nothing = Outlook(None, Holdup.of([]))
         for campaign in sending.defer("message"):
             if changed := campaign.outlook_changes(found.get(campaign.pk, nothing)):

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from broadcasts.allocation import Allocation
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.restarts import Restarts
 from campaigns.models import Campaign
 from devices.models import Device
@@ -52,6 +52,7 @@ def test_the_pages_of_the_device_say_so_too(
 
 def test_the_scheduler_says_of_the_others_when_they_finish(message: BroadcastMessage) -> None:
     other = BroadcastMessageFactory().campaign
+    Worker.objects.register("worker")
 
     assert Campaign.objects.process()["foreseen"] == 1
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.timeline import outlooks
 from campaigns.audience import Audience
 from campaigns.forecast import forecast
@@ -170,6 +170,7 @@ def test_what_whatsapp_has_blocked_for_a_time_goes_on_after_it(device: Device) -
 def test_the_scheduler_says_it_anew_in_each_pass(device: Device) -> None:
     campaign = CampaignFactory(sending=True)
     messages(3, campaign, device)
+    Worker.objects.register("worker")
 
     for waits in (3, 2):
         assert Campaign.objects.process()["foreseen"] == 1
@@ -182,9 +183,22 @@ def test_the_scheduler_says_it_anew_in_each_pass(device: Device) -> None:
         )
 
 
+def test_no_end_is_expected_while_no_broadcaster_runs(device: Device) -> None:
+    campaign = CampaignFactory(sending=True)
+    messages(3, campaign, device)
+    worker = Worker.objects.register("worker")
+    Campaign.objects.process()
+    assert finish(campaign)
+
+    worker.delete()
+    Campaign.objects.process()
+    assert finish(campaign) is None
+
+
 def test_a_pause_makes_nonsense_of_what_was_expected(device: Device) -> None:
     campaign = CampaignFactory(sending=True)
     messages(2, campaign, device)
+    Worker.objects.register("worker")
     Campaign.objects.process()
 
     assert campaign.pause()

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.pacing import Holdup
 from campaigns import views
 from campaigns.models import Campaign
@@ -175,6 +175,7 @@ def test_what_is_over_is_not_said_any_more(viewer_client: Client, campaign: Camp
 
 def test_what_has_not_changed_is_not_written_again(campaign: Campaign) -> None:
     Device.objects.filter(daily_limit=None).update(next_send_at=timezone.now() + timedelta(hours=1))
+    Worker.objects.register("worker")
     Campaign.objects.foresee()
 
     def updates() -> int:
