@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 LOOK_SECONDS = 1.5  # somebody waits in front of a screen
+UNLINK_LOOK_SECONDS = 6.0  # nobody waits for this one, and an idle host is to cost next to nothing
 AT_ONCE = 4  # of each kind; a process takes 90 MB, and a second of a core to begin
 LONGEST_SECONDS = 300.0  # each ends by itself well before
 STOP_SECONDS = 5.0
@@ -49,6 +50,7 @@ class Errands:
         self._worker_id = worker_id
         self._running: list[Errand] = []
         self._looked_at = -LOOK_SECONDS
+        self._looked_to_unlink_at = -UNLINK_LOOK_SECONDS
         self._lock: int | None = None
         self.can_pair = not environment.problems()
 
@@ -112,6 +114,9 @@ class Errands:
                 self._start("pair", pairing.pk, partial(pairing.fail, Pairing.Reason.ENDED))
 
     def _unlink(self) -> None:
+        if time.monotonic() < self._looked_to_unlink_at + UNLINK_LOOK_SECONDS:
+            return
+        self._looked_to_unlink_at = time.monotonic()
         waiting = Unlinking.objects.waiting()
         if not waiting.exists():
             return
