@@ -9,6 +9,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.retrying import survive_conflicts
+from devices.among import Among
 from leads.models import Lead
 
 Priority = BroadcastMessage.Priority
@@ -58,7 +59,9 @@ def met(devices: Mapping[int, int]) -> int:
     """Writes down that these have talked {lead id: device id}: what else waits between them is no
     first contact any more. Returns how many messages changed lanes."""
     waiting = BroadcastMessage.objects.filter(
-        lead__in=sorted(devices), priority__in=FIRST_CONTACT.values(), status__in=WAITING
+        Among("lead_id", sorted(devices)),
+        priority__in=FIRST_CONTACT.values(),
+        status__in=WAITING,
     )
     by_lane: dict[int, list[int]] = defaultdict(list)
     for pk, lead_id, device_id, lane in waiting.order_by().values_list(

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
-from broadcasts.recipients import RECIPIENT, refuse_second
+from broadcasts.claimed import Claimed, refuse_second
 from broadcasts.retrying import survive_conflicts
+from devices.among import Among
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -128,23 +129,6 @@ NEWEST = "SELECT MAX(id) FROM {messages}"
 # A CASE compares row by row: of so many rows it stays cheaper than a statement for each.
 CASE_ROWS = 200
 
-# Of a claimed message; reading whole models took half of a drain's time.
-NEEDED = (
-    "device_id",
-    "lead_id",
-    "campaign_id",
-    "sequence_step_id",
-    "recipient_phone",
-    "body",
-    "attachment_id",
-    "priority",
-    "min_delay_seconds",
-    "max_delay_seconds",
-    "attempts",
-    "restarts",
-    "processing_worker_id",
-)
-
 BY_HEAD = {
     "mysql": "FORCE INDEX (idx_broadcast_optimize)",
     "sqlite": "INDEXED BY idx_broadcast_optimize",
@@ -164,7 +148,7 @@ def claim(
     device_ids: Sequence[int],
     nobody_new: Sequence[int] = (),
     interrupted: Callable[[], None] | None = None,
-) -> list[BroadcastMessage]:
+) -> list[Claimed]:
     """Claims the next message of each of these devices, where one is due and none else got it.
 
     Only for devices that `worker_id` holds a lease on, that are online and whose pause is over,
@@ -187,12 +171,7 @@ def claim(
         connection.close_if_unusable_or_obsolete()
         if interrupted:
             interrupted()
-    claimed = list(
-        model.objects.filter(pk__in=heads, processing_worker_id=token)
-        .only(*NEEDED)
-        .annotate(**RECIPIENT)
-        .order_by("pk")
-    )
+    claimed = Claimed.read(model.objects.filter(Among("pk", heads), processing_worker_id=token))
     if claimed:
         refuse_second(model, claimed)
         logger.info(
@@ -207,12 +186,12 @@ def claim(
 @survive_conflicts
 def hand_over(
     model: type[BroadcastMessage],
-    messages: Sequence[BroadcastMessage],
+    messages: Sequence[Claimed],
     slots: Mapping[int, Slot],
     *,
     at: datetime,
     worker_id: str,
-) -> list[BroadcastMessage]:
+) -> list[Claimed]:
     """Commits that these messages are about to leave, with the next slot {device id: Slot}.
 
     The slots were worked out for a hand-over `at` that moment; the pause is stored from the moment
@@ -222,7 +201,7 @@ def hand_over(
     transport: a message whose device this worker lost in the meantime is not among them.
     """
     ids = sorted(message.pk for message in messages)
-    tokens = sorted({message.processing_worker_id or "" for message in messages})
+    tokens = sorted({message.token for message in messages})
     statement = _sql(model, HAND_OVER, ids=len(ids), tokens=_marks(len(tokens)))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, [*ids, *tokens, worker_id])
@@ -238,14 +217,12 @@ def hand_over(
 
 
 @survive_conflicts
-def finish(
-    model: type[BroadcastMessage], sent: Mapping[int, str], tokens: Iterable[str | None]
-) -> int:
+def finish(model: type[BroadcastMessage], sent: Mapping[int, str], tokens: Iterable[str]) -> int:
     """Writes down that these messages {id: WhatsApp's id} were sent under these claims.
 
     Safe to repeat: what is recorded already does not match again. Returns how many matched.
     """
-    names = sorted(token for token in set(tokens) if token)
+    names = sorted(set(tokens))
     finished = 0
     for rows in _chunks(sent):
         cases, values = _cases(provider_message_id=rows)
@@ -284,14 +261,20 @@ def keep_with(model: type[BroadcastMessage], devices: Mapping[int, int]) -> None
 
 def newest(model: type[BroadcastMessage]) -> int:
     """Returns the highest id so far, or 0: when it grew, something came. Asked all the time."""
+    [[pk]] = ask(NEWEST.format(messages=connection.ops.quote_name(model._meta.db_table)))
+    return pk or 0
+
+
+def ask(statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Returns the rows of a statement that is asked too often to have it worked out each time."""
     with connection.cursor() as cursor:
-        cursor.execute(NEWEST.format(messages=connection.ops.quote_name(model._meta.db_table)))
-        return cursor.fetchone()[0] or 0
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
 
 
 def _store_slots(
     model: type[BroadcastMessage],
-    messages: Sequence[BroadcastMessage],
+    messages: Sequence[Claimed],
     slots: Mapping[int, Slot],
     at: datetime,
     worker_id: str,
@@ -300,8 +283,8 @@ def _store_slots(
     # By hour and day: devices of one zone share both, so this is one group, or two around midnight.
     pauses: dict[tuple[Any, Any], dict[int, float]] = defaultdict(dict)
     for message in messages:
-        slot = slots[message.device_id or 0]
-        pauses[slot.usage_hour_at, slot.usage_day][message.device_id or 0] = _seconds(slot, at)
+        slot = slots[message.device_id]
+        pauses[slot.usage_hour_at, slot.usage_day][message.device_id] = _seconds(slot, at)
     for (hour_at, on), rows in pauses.items():
         hour = connection.ops.adapt_datetimefield_value(hour_at)
         day = connection.ops.adapt_datefield_value(on)

@@ -13,13 +13,15 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 
 from broadcasts import closing, pacing
+from broadcasts.calls import Call, Calls
 from broadcasts.checking import Checks
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent, settle_unknown, unknown_of
 from broadcasts.retrying import survive_conflicts
 from broadcasts.sharing import Kind, Reach
 from devices.models import Device
-from devices.queryset import FIRST_CONTACTS_BLOCKED, Call
+from devices.queryset import FIRST_CONTACTS_BLOCKED
 from devices.transports import transport
 from devices.transports.base import DeviceBlocked, Event, Session
 
@@ -52,7 +54,7 @@ class Lease:
     slot: pacing.Slot
     connected: bool = False
     is_given_up: bool = False
-    in_flight: BroadcastMessage | None = None
+    in_flight: Claimed | None = None
     look_again_at: float = 0.0  # by clock(): what was due is held, ask again then
     idle_seconds: float = 0.5  # and so long after the next time
 
@@ -67,6 +69,7 @@ class Leases:
         self.capacity = capacity
         self.report = report
         self.held: dict[int, Lease] = {}
+        self._calls = Calls(worker_id)
         self._checks = Checks()
         self._renewed_at = -math.inf
         self._looked_at = -math.inf
@@ -122,8 +125,7 @@ class Leases:
         ended = [
             (lease, sent)
             for sent in results
-            if (lease := self.held.get(sent.message.device_id or 0))
-            and lease.in_flight is sent.message
+            if (lease := self.held.get(sent.message.device_id)) and lease.in_flight is sent.message
         ]
         # The pause was counted from the hand-over, but is one between sends: what left late puts
         # off the next. In memory always; for the next holder where it makes a difference, which it
@@ -194,7 +196,7 @@ class Leases:
             return []
         self._looked_at = now
         changed = self._refresh() if now >= self._refreshed_at + REFRESH_SECONDS else []
-        calling = Device.objects.calling(self.worker_id)
+        calling = self._calls.heard()
         self._settle([call.pk for call in calling if call.over and call.usable])
         gone = {call.pk for call in calling if not call.usable}
         gone |= {pk for pk, lease in self.held.items() if lease.is_given_up}

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from broadcasts.claimed import keys
 from broadcasts.queryset import BroadcastMessageQuerySet, WorkerQuerySet
 from leads.models import SkipReason
 from leads.phones import display_phone
@@ -195,15 +196,8 @@ class BroadcastMessage(models.Model):
 
     @property
     def keys(self) -> list[str]:
-        """The key of each of its starts, the present one last.
-
-        Attempts that the machine makes by itself share a key: nothing of the earlier one left.
-        Whoever sends it again by hand begins another. Otherwise the transport's record of the first
-        ("I have sent that") would answer for the second, which may not have left at all; and what
-        a person asked for could be taken for a repetition.
-        """
-        restarts = range(1, self.restarts + 1)
-        return [f"message-{self.pk}", *(f"message-{self.pk}-{n}" for n in restarts)]
+        """The key of each of its starts, the present one last."""
+        return keys(self.pk, self.restarts)
 
 
 class Attempt(models.Model):

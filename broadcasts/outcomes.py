@@ -18,6 +18,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Now
 
 from broadcasts import acquaintance, claiming
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import NEVER_LEFT, RELEASED
 from broadcasts.retrying import survive_conflicts
@@ -47,7 +48,7 @@ BACKOFF_SECONDS = (5, 30, 120, 600)  # after the first attempt, the second, ...
 class Sent:
     """A message that was given to a transport, and what came of it."""
 
-    message: BroadcastMessage
+    message: Claimed
     outcome: Outcome
     late_seconds: float = 0.0  # from when its hand-over began to when it was really sent
 
@@ -142,7 +143,7 @@ def settle_unknown(
     keys: Sequence[int],
     sessions: Mapping[int, Session],
     *,
-    in_flight: Sequence[BroadcastMessage] = (),
+    in_flight: Sequence[Claimed] = (),
 ) -> int:
     """Asks the transports {device id: session} about these messages, whose outcome got lost;
     returns how many they settled.
@@ -189,20 +190,14 @@ def settle_unknown(
 
 def _record_accepted(results: Sequence[Sent]) -> int:
     ids = {r.message.pk: r.outcome.provider_message_id[:64] for r in results}  # type: ignore[union-attr]
-    tokens = {r.message.processing_worker_id for r in results}
-    recorded = claiming.finish(BroadcastMessage, ids, tokens)
-    new = {
-        r.message.lead_id: r.message.device_id
-        for r in results
-        if r.message.lead_id and r.message.device_id and not r.message.lead_device  # type: ignore[attr-defined]
-    }
+    recorded = claiming.finish(BroadcastMessage, ids, {r.message.token for r in results})
+    messages = [r.message for r in results]
+    new = {m.lead_id: m.device_id for m in messages if m.lead_id and not m.lead_device_id}
     claiming.keep_with(BroadcastMessage, new)
     first_contacts = {
-        r.message.lead_id: r.message.device_id
-        for r in results
-        if r.message.priority in BroadcastMessage.FIRST_CONTACTS
-        and r.message.lead_id
-        and r.message.device_id
+        m.lead_id: m.device_id
+        for m in messages
+        if m.lead_id and m.priority in BroadcastMessage.FIRST_CONTACTS
     }
     if first_contacts:
         acquaintance.met(first_contacts)
@@ -222,7 +217,11 @@ def _record_refused(results: Sequence[Sent]) -> int:
     again = [r for r in results if _attempt(r) < MAX_ATTEMPTS]
     recorded = _update(_mine(spent), **failed) if spent else 0
     if again:
-        due = (When(pk=r.message.pk, then=Now() + _backoff(r, outcome.retry_after)) for r in again)
+        devices = Device.objects.in_bulk({r.message.device_id for r in again})
+        due = (
+            When(pk=r.message.pk, then=Now() + max(_backoff(r, devices), outcome.retry_after))
+            for r in again
+        )
         values = RELEASED | _error(outcome) | {"scheduled_at": Case(*due)}
         recorded += _update(_mine(again), **values)
     return recorded
@@ -249,10 +248,9 @@ def _attempt(result: Sent) -> int:
     return result.message.attempts + 1
 
 
-def _backoff(result: Sent, asked_for: timedelta) -> timedelta:
+def _backoff(result: Sent, devices: Mapping[int, Device]) -> timedelta:
     seconds = BACKOFF_SECONDS[_attempt(result) - 1]
-    speed = result.message.device.speed if result.message.device else 1.0
-    return max(timedelta(seconds=seconds / speed), asked_for)
+    return timedelta(seconds=seconds / devices[result.message.device_id].speed)
 
 
 def _record_unknown(results: Sequence[Sent]) -> int:
@@ -269,7 +267,7 @@ def _record_blocked(results: Sequence[Sent]) -> int:
     assert isinstance(outcome, DeviceBlocked)
     # Of a device that changed hands since then its new session speaks.
     ours = _mine(results).filter(device=OuterRef("pk"), lease_epoch=OuterRef("lease_epoch"))
-    devices = sorted({r.message.device_id for r in results if r.message.device_id})
+    devices = sorted({r.message.device_id for r in results})
     blocked = Device.objects.filter(Exists(ours), pk__in=devices)
     until = Now() + outcome.for_ if outcome.for_ else outcome.until
     if outcome.state == "first_contacts":
@@ -302,7 +300,7 @@ def _mine(results: Sequence[Sent]) -> QuerySet[BroadcastMessage]:
     """These messages, as far as they still carry the claim under which they were sent."""
     return BroadcastMessage.objects.filter(
         pk__in=sorted(r.message.pk for r in results),
-        processing_worker_id__in={r.message.processing_worker_id for r in results},
+        processing_worker_id__in={r.message.token for r in results},
         status__in=["queued", "unknown"],
     )
 

@@ -20,6 +20,7 @@ from leads.models import Lead, SkipReason
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
+    from broadcasts.claimed import Claimed
     from broadcasts.models import BroadcastMessage, Worker
     from broadcasts.pacing import Slot
 
@@ -139,7 +140,7 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         device_ids: Sequence[int],
         nobody_new: Sequence[int] = (),
         interrupted: Callable[[], None] | None = None,
-    ) -> list[BroadcastMessage]:
+    ) -> list[Claimed]:
         """See claiming.claim."""
         return claiming.claim(
             self.model,
@@ -151,23 +152,22 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
 
     def hand_over(
         self,
-        messages: Sequence[BroadcastMessage],
+        messages: Sequence[Claimed],
         slots: Mapping[int, Slot],
         *,
         at: datetime,
         worker_id: str,
-    ) -> list[BroadcastMessage]:
+    ) -> list[Claimed]:
         """See claiming.hand_over."""
         return claiming.hand_over(self.model, messages, slots, at=at, worker_id=worker_id)
 
     @survive_conflicts
-    def skip(self, messages: Iterable[BroadcastMessage], reason: str) -> int:
+    def skip(self, messages: Sequence[Claimed], reason: str) -> int:
         """Leaves out claimed messages whose lead may not be messaged any more."""
-        messages = list(messages)
         claimed = self.filter(
             pk__in=sorted(message.pk for message in messages),
             # As long as they carry the claim under which they were read.
-            processing_worker_id__in={message.processing_worker_id for message in messages},
+            processing_worker_id__in={message.token for message in messages},
             status="processing",
         )
         return claimed.update(status="skipped", skip_reason=reason, finished_at=Now())

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 from django.db.models import Count
 
+from broadcasts.calls import Call
 from broadcasts.models import Worker
 from devices.models import Device
-from devices.queryset import Call
 from devices.transports import sessions_here
 
 

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 
 from attachments.models import Attachment
-from broadcasts.models import BroadcastMessage
+from broadcasts.claimed import Claimed
 from devices.transports.base import Media, OutgoingMessage, always
 
 MOST_BYTES = 64 * 1024 * 1024  # four of the largest
@@ -35,7 +35,7 @@ class Shelf:
         self._reading = threading.Lock()
         self._most_bytes = most_bytes
 
-    def know(self, messages: Iterable[BroadcastMessage]) -> None:
+    def know(self, messages: Iterable[Claimed]) -> None:
         """To be called for these messages before they are packed, in the database's thread."""
         ids = {message.attachment_id for message in messages if message.attachment_id}
         if not (new := ids - self._media.keys()):
@@ -53,16 +53,12 @@ class Shelf:
                 height=found.height,
             )
 
-    def pack(
-        self, message: BroadcastMessage, may_leave: Callable[[], bool] = always
-    ) -> OutgoingMessage:
+    def pack(self, message: Claimed, may_leave: Callable[[], bool] = always) -> OutgoingMessage:
         """Returns what a session is asked to send. Raises FileGone."""
         media = self._media.get(message.attachment_id or 0)
         if message.attachment_id and not media:
             raise FileGone(_("The file of this message is gone."))
-        # By which WhatsApp knows the number, where that is another; annotated by claim.
-        phone = getattr(message, "lead_whatsapp", None) or message.recipient_phone
-        return OutgoingMessage(message.key, phone, message.body, media, may_leave)
+        return OutgoingMessage(message.key, message.phone, message.body, media, may_leave)
 
     def _read(self, pk: int) -> bytes:
         with self._reading:

@@ -24,11 +24,12 @@ from django.db.models import Q
 
 from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
+from broadcasts.claimed import Claimed
 from broadcasts.errands import Errands
 from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
 from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
-from broadcasts.lookout import Lookout
+from broadcasts.lookout import LONGEST_PAUSE_SECONDS, Lookout
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
 from broadcasts.queryset import NEVER_LEFT, RELEASED
@@ -47,9 +48,8 @@ TICKS_A_PAUSE = 20  # a tick is short beside the pauses that it must not lengthe
 BATCH = 500  # devices served in one turn
 BUSY = 50  # after a turn that served so many the next begins at once
 # A device that had nothing to send is not asked again before something is due for it, and less and
-# less often when that something is held.
+# less often, as the lookout does, when that something is held.
 IDLE_SECONDS = 0.5
-LONGEST_IDLE_SECONDS = 8.0
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
 
@@ -76,7 +76,7 @@ class Broadcaster:
         self._unrecorded: list[Sent] = []
         # What was given to a transport and has not been recorded yet, by message and claim (one
         # claim serves many devices), whatever became of the device's lease in the meantime.
-        self._on_wire: set[tuple[int, str | None]] = set()
+        self._on_wire: set[tuple[int, str]] = set()
         self._leases = Leases(self.id, capacity=capacity, report=self._reported)
         self._reports = Reports(self._leases)
         self._agenda = Agenda()
@@ -175,17 +175,17 @@ class Broadcaster:
             ],
             interrupted=self._note_interruption,
         )
-        self._rest(due, served={message.device_id or 0 for message in claimed})
+        self._rest(due, served={message.device_id for message in claimed})
         if sendable := self._leave_out(claimed):
             self._shelf.know(sendable)
             self._hand_over(sendable)
 
-    def _hand_over(self, messages: list[BroadcastMessage]) -> None:
+    def _hand_over(self, messages: list[Claimed]) -> None:
         # The pause is one between sends: how late a message leaves is counted from here, so that it
         # does not matter whether the hand-over took its time or what came behind it.
         slots, now, began_at = {}, self._leases.now(), clock()
         for message in messages:
-            lease = self._leases.held[message.device_id or 0]
+            lease = self._leases.held[message.device_id]
             gap = pacing.random_gap(
                 lease.pace, message.min_delay_seconds, message.max_delay_seconds
             )
@@ -194,9 +194,9 @@ class Broadcaster:
                 lease.slot,
                 now,
                 gap,
-                first_contact=message.priority in message.FIRST_CONTACTS,
+                first_contact=message.priority in BroadcastMessage.FIRST_CONTACTS,
             )
-        handed: list[BroadcastMessage] = []
+        handed: list[Claimed] = []
         try:
             handed = BroadcastMessage.objects.hand_over(messages, slots, at=now, worker_id=self.id)
         finally:
@@ -205,11 +205,11 @@ class Broadcaster:
             lost = set(messages) - set(handed)
             self._unrecorded += [Sent(message, NotSent()) for message in lost]
         for message in handed:
-            lease = self._leases.held[message.device_id or 0]
+            lease = self._leases.held[message.device_id]
             lease.slot = slots[lease.device.pk]
             lease.in_flight = message
             self._agenda.drop([lease.device.pk])
-            self._on_wire.add((message.pk, message.processing_worker_id))
+            self._on_wire.add((message.pk, message.token))
             self._senders.submit(self._send, lease, message, began_at)
         self._served += len(handed)
 
@@ -222,16 +222,16 @@ class Broadcaster:
                 self._agenda.put(lease.device.pk, clock() + IDLE_SECONDS)
             else:
                 lease.look_again_at = clock() + lease.idle_seconds
-                lease.idle_seconds = min(2 * lease.idle_seconds, LONGEST_IDLE_SECONDS)
+                lease.idle_seconds = min(2 * lease.idle_seconds, LONGEST_PAUSE_SECONDS)
 
-    def _leave_out(self, claimed: Sequence[BroadcastMessage]) -> list[BroadcastMessage]:
+    def _leave_out(self, claimed: Sequence[Claimed]) -> list[Claimed]:
         """Skips those whose lead may not be messaged any more since the message was queued."""
-        by_reason: dict[str, list[BroadcastMessage]] = {}
+        by_reason: dict[str, list[Claimed]] = {}
         for message in claimed:
-            reason = message.refusal  # type: ignore[attr-defined]  # annotated by claim
+            reason = message.refusal
             if not message.lead_id:
                 # A test message has no lead from the start; a campaign's lost its own.
-                is_test = message.priority == message.Priority.TEST
+                is_test = message.priority == BroadcastMessage.Priority.TEST
                 reason = "" if is_test else SkipReason.LEAD_DELETED
             by_reason.setdefault(reason, []).append(message)
         sendable = by_reason.pop("", [])
@@ -254,7 +254,7 @@ class Broadcaster:
         forgotten.move(["queued"], guard=ours, **NEVER_LEFT)
         self._was_interrupted = False
 
-    def _send(self, lease: Lease, message: BroadcastMessage, began_at: float) -> None:
+    def _send(self, lease: Lease, message: Claimed, began_at: float) -> None:
         """Runs in a thread of its own."""
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
@@ -275,9 +275,7 @@ class Broadcaster:
         else:
             self._put(Sent(message, answer, late_seconds))
 
-    def _answered(
-        self, message: BroadcastMessage, late_seconds: float, answer: Future[Outcome]
-    ) -> None:
+    def _answered(self, message: Claimed, late_seconds: float, answer: Future[Outcome]) -> None:
         """Runs in whichever thread has the answer."""
         if error := answer.exception():
             logger.error("Message %s: the transport failed", message.pk, exc_info=error)
@@ -319,7 +317,7 @@ class Broadcaster:
             ended = self._leases.end_sends(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
-                self._on_wire.discard((sent.message.pk, sent.message.processing_worker_id))
+                self._on_wire.discard((sent.message.pk, sent.message.token))
             self._unrecorded = []
             for lease in ended:
                 self._put_down(lease)
@@ -333,7 +331,7 @@ class Broadcaster:
         Together, but for a message that hangs in an earlier session while it was claimed anew: a
         statement that names its first claim must not name the second too, with another's message.
         """
-        claims = self._on_wire | {(r.message.pk, r.message.processing_worker_id) for r in results}
+        claims = self._on_wire | {(r.message.pk, r.message.token) for r in results}
         count = Counter(pk for pk, _ in claims)
         once = [result for result in results if count[result.message.pk] == 1]
         twice = [result for result in results if count[result.message.pk] > 1]

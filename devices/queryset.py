@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
@@ -10,6 +10,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
+from devices.among import Among
 from devices.transports import PAIRED
 
 if TYPE_CHECKING:
@@ -18,17 +19,6 @@ if TYPE_CHECKING:
 # For how long, where WhatsApp does not say. Its app on the phone shows hours to days: a first
 # contact a day finds out soon enough, and does not press.
 FIRST_CONTACTS_BLOCKED = timedelta(days=1)
-
-
-class Call(NamedTuple):
-    """A device that a broadcaster has to act on."""
-
-    pk: int
-    transport: str
-    session: str
-    usable: bool
-    free: bool
-    over: bool  # it is held here, and its block may be over
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):
@@ -101,13 +91,10 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         and is to be left alone for now."""
         return self.filter(self._is_free())
 
-    def calling(self, worker_id: str) -> list[Call]:
-        """Returns what a broadcaster has to act on: devices it holds that may not be used any more,
-        or whose block may be over; and free ones.
-
-        All in one statement, and where all is well it returns nothing: every broadcaster looks
-        every few seconds, however little there is to do.
-        """
+    def calling(self, worker_id: str) -> Self:
+        """Those that a broadcaster has to act on, and none where all is well: devices it holds that
+        may not be used any more, or whose block may be over; and free ones. Annotated with which of
+        these they are, `usable`, `over` and `free`."""
         status = self.model.Status
         # Its time is over, or an operator has said that it works again.
         over = Q(worker_id=worker_id) & (self._is_unblocked() | Q(status=status.OFFLINE))
@@ -116,15 +103,14 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         leased = Q(lease_expires_at__gt=Now()) & ~Q(worker_id="")
         well = Q(enabled=True, status=status.ONLINE) & leased & ~_is_unpaired()
         calling = self.filter(~well, gone | over | (self._is_usable() & self._is_free()))
-        rows = calling.annotate(usable=self._is_usable(), free=self._is_free(), over=over)
-        return [Call(*row) for row in rows.order_by().values_list(*Call._fields)]
+        return calling.annotate(usable=self._is_usable(), free=self._is_free(), over=over)
 
     def held_by(self, epochs: Mapping[int, int], worker_id: str) -> Self:
         """Of the devices {id: lease epoch}, those that `worker_id` still holds in that epoch."""
         held = Q(pk__in=[])
         for epoch in set(epochs.values()):
             ids = [pk for pk, of_device in epochs.items() if of_device == epoch]
-            held |= Q(pk__in=sorted(ids), lease_epoch=epoch)
+            held |= Q(Among("pk", sorted(ids)), lease_epoch=epoch)
         return self.filter(held, worker_id=worker_id)
 
     def take_leases(self, ids: Iterable[int], worker_id: str) -> dict[int, int]:

@@ -17,4 +17,4 @@ worker_id = sys.argv[1]
 device_ids = list(Device.objects.values_list("pk", flat=True))
 while BroadcastMessage.objects.filter(status="pending").exists():
     claimed = BroadcastMessage.objects.claim(worker_id=worker_id, device_ids=device_ids)
-    sys.stdout.write("".join(f"{m.pk} {m.processing_worker_id}\n" for m in claimed))
+    sys.stdout.write("".join(f"{m.pk} {m.token}\n" for m in claimed))

@@ -8,6 +8,7 @@ from django.core.files.base import ContentFile
 from django.utils import timezone
 
 from attachments.models import Attachment
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from devices.models import Device
@@ -157,3 +158,9 @@ class BroadcastMessageFactory(factory.django.DjangoModelFactory):
     recipient_name = factory.SelfAttribute("lead.name")
     body = "Hi there, the shop is open."
     scheduled_at = factory.LazyFunction(lambda: timezone.now() - timedelta(seconds=5))
+
+
+def claimed_of(message: BroadcastMessage) -> Claimed:
+    """Returns it as the broadcaster has it in hand that claimed it."""
+    (claimed,) = Claimed.read(BroadcastMessage.objects.filter(pk=message.pk))
+    return claimed

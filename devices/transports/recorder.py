@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from django.db import DataError, IntegrityError, connection, transaction
 
+from devices.among import Among
 from devices.models import SimulatedMessage, SimulatedSession
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def _commit(entries: Sequence[Entry]) -> set[int]:
         # Locks the sessions' rows: none can be replaced between this look and the commit. SQLite
         # has its one write lock from BEGIN on.
         sessions = SimulatedSession.objects.select_for_update().filter(
-            pk__in=sorted({arrival.device_id for arrival in arrivals})
+            Among("pk", sorted({arrival.device_id for arrival in arrivals}))
         )
         current = dict(sessions.order_by("pk").values_list("pk", "token")) if arrivals else {}
         refused = {

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from broadcasts import acquaintance, inbound
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent, record, record_receipts
 from devices.transports.base import Accepted, Inbound, Receipt
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.django_db
 Priority = BroadcastMessage.Priority
 
 
-def claimed(device_id: int, *, nobody_new: bool = False) -> list[BroadcastMessage]:
+def claimed(device_id: int, *, nobody_new: bool = False) -> list[Claimed]:
     return BroadcastMessage.objects.claim(
         worker_id="worker", device_ids=[device_id], nobody_new=[device_id] if nobody_new else []
     )
@@ -49,7 +50,7 @@ def test_a_device_that_may_write_to_nobody_new_steps_over_first_contacts() -> No
     known = BroadcastMessageFactory(device=device, priority=Priority.CAMPAIGN)
     BroadcastMessageFactory(device=device, priority=Priority.CAMPAIGN_FIRST)
 
-    assert claimed(device.pk, nobody_new=True) == [known]
+    assert [message.pk for message in claimed(device.pk, nobody_new=True)] == [known.pk]
     assert claimed(device.pk, nobody_new=True) == []
     assert claimed(device.pk)[0].priority == Priority.SEQUENCE_FIRST
 
@@ -59,9 +60,10 @@ def test_other_devices_of_the_same_claim_begin_first_contacts_all_the_same() -> 
     BroadcastMessageFactory(device=capped, priority=Priority.CAMPAIGN_FIRST)
     message = BroadcastMessageFactory(device=free, priority=Priority.CAMPAIGN_FIRST)
 
-    assert BroadcastMessage.objects.claim(
+    [got] = BroadcastMessage.objects.claim(
         worker_id="worker", device_ids=[capped.pk, free.pk], nobody_new=[capped.pk]
-    ) == [message]
+    )
+    assert got.pk == message.pk
 
 
 def test_a_sent_first_contact_takes_what_else_waits_for_that_person_out_of_its_lane() -> None:

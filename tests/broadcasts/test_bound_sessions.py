@@ -19,7 +19,7 @@ from devices.models import Device
 from devices.transports import transport
 from devices.transports.base import NotSent
 from devices.transports.simulator import SimulatorTransport
-from tests.factories import BroadcastMessageFactory, DeviceFactory
+from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,7 +140,7 @@ def test_a_device_that_is_logged_out_while_it_sends_does_not_come_back(
     broadcaster.keep()
     monkeypatch.setattr(leases, "REFRESH_SECONDS", 1000.0)  # it has not read that of the device yet
     lease = broadcaster.held[device.pk]
-    lease.connected, lease.in_flight = True, BroadcastMessageFactory(device=device)
+    lease.connected, lease.in_flight = True, claimed_of(BroadcastMessageFactory(device=device))
     Device.objects.update(status="online")
 
     user = User.objects.create_user("siti")

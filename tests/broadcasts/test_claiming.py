@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from broadcasts import claiming, pacing
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from devices.models import Device
@@ -21,15 +22,13 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 
 
-def claim(*devices: Device, worker_id: str = "worker") -> list[BroadcastMessage]:
+def claim(*devices: Device, worker_id: str = "worker") -> list[Claimed]:
     return BroadcastMessage.objects.claim(
         worker_id=worker_id, device_ids=[device.pk for device in devices]
     )
 
 
-def hand_over(
-    messages: list[BroadcastMessage], worker_id: str = "worker"
-) -> list[BroadcastMessage]:
+def hand_over(messages: list[Claimed], worker_id: str = "worker") -> list[Claimed]:
     now = timezone.now()
     slots = {
         m.device_id: pacing.after_send(pacing.Pace(), pacing.Slot(), now, gap_seconds=9)
@@ -43,18 +42,20 @@ def test_a_claimed_message_names_its_worker_and_its_claim() -> None:
 
     (claimed,) = claim(message.device)
 
-    assert claimed == message
-    assert claimed.status == "processing"
-    assert claimed.processing_worker_id.startswith("worker/")
-    assert claimed.processing_started_at is not None
-    assert claimed.lease_epoch == message.device.lease_epoch
+    message.refresh_from_db()
+    assert claimed.pk == message.pk
+    assert message.status == "processing"
+    assert message.processing_worker_id == claimed.token
+    assert claimed.token.startswith("worker/")
+    assert message.processing_started_at is not None
+    assert message.lease_epoch == message.device.lease_epoch
 
 
 def test_two_claims_never_share_a_token() -> None:
     device = DeviceFactory(online=True)
     BroadcastMessageFactory.create_batch(2, device=device)
 
-    tokens = {claim(device)[0].processing_worker_id for _ in range(2)}
+    tokens = {claim(device)[0].token for _ in range(2)}
 
     assert len(tokens) == 2
 
@@ -83,7 +84,7 @@ def test_lanes_go_before_age() -> None:
     drip = BroadcastMessageFactory(device=device, campaign=None, priority=10)
     test = BroadcastMessageFactory(device=device, campaign=None, priority=0)
 
-    assert [claim(device)[0] for _ in range(3)] == [test, drip, campaign]
+    assert [claim(device)[0].pk for _ in range(3)] == [test.pk, drip.pk, campaign.pk]
 
 
 def test_within_a_lane_the_oldest_goes_first() -> None:
@@ -93,7 +94,7 @@ def test_within_a_lane_the_oldest_goes_first() -> None:
         device=device, scheduled_at=second.scheduled_at - timedelta(seconds=1)
     )
 
-    assert [claim(device)[0] for _ in range(2)] == [first, second]
+    assert [claim(device)[0].pk for _ in range(2)] == [first.pk, second.pk]
 
 
 @pytest.mark.parametrize("status", ["draft", "scheduled", "paused", "cancelled"])
@@ -131,7 +132,7 @@ def test_a_paused_campaign_does_not_hold_up_the_next() -> None:
     paused = BroadcastMessageFactory(campaign=CampaignFactory(status="paused"))
     other = BroadcastMessageFactory(device=paused.device)
 
-    assert claim(paused.device) == [other]
+    assert [claimed.pk for claimed in claim(paused.device)] == [other.pk]
 
 
 def test_a_paused_sequence_is_not_claimed() -> None:
@@ -180,7 +181,7 @@ def test_handing_over_commits_queued_the_attempt_and_the_next_slot() -> None:
     (handed,) = hand_over(claim(message.device))
 
     message.refresh_from_db()
-    assert handed == message
+    assert handed.pk == message.pk
     assert (message.status, message.attempts) == ("queued", 1)
     assert message.queued_at is not None
     message.device.refresh_from_db()
@@ -220,7 +221,7 @@ def test_of_two_devices_the_lost_one_does_not_hold_up_the_other() -> None:
     claimed = claim(kept.device, lost.device)
     Device.objects.filter(pk=lost.device.pk).update(worker_id="another")
 
-    assert hand_over(claimed) == [kept]
+    assert [handed.pk for handed in hand_over(claimed)] == [kept.pk]
     lost.device.refresh_from_db()
     assert lost.device.next_send_at is None
 

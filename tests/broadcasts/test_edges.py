@@ -9,6 +9,7 @@ from django.db.models import ProtectedError
 from django.utils import timezone
 
 from broadcasts import outcomes
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent
 from broadcasts.pacing import Slot
@@ -22,11 +23,11 @@ pytestmark = pytest.mark.django_db
 LONG_AGO = timezone.now() - timedelta(hours=5)
 
 
-def claim(message: BroadcastMessage) -> list[BroadcastMessage]:
+def claim(message: BroadcastMessage) -> list[Claimed]:
     return BroadcastMessage.objects.claim(worker_id="worker", device_ids=[message.device.pk])
 
 
-def hand_over(claimed: list[BroadcastMessage]) -> list[BroadcastMessage]:
+def hand_over(claimed: list[Claimed]) -> list[Claimed]:
     slots = {message.device_id: Slot() for message in claimed}
     return BroadcastMessage.objects.hand_over(claimed, slots, at=timezone.now(), worker_id="worker")
 
@@ -103,7 +104,7 @@ def test_what_waits_for_a_device_that_is_away_goes_on_when_it_is_back(status: st
 
     Device.objects.update(status="online")  # paired again, or the block is over
 
-    assert claim(message) == [message]
+    assert [claimed.pk for claimed in claim(message)] == [message.pk]
 
 
 def test_what_waits_for_a_device_that_stays_away_expires_where_it_is_seen() -> None:

@@ -40,6 +40,7 @@ from devices.transports.base import (
 from tests.factories import (
     BroadcastMessageFactory,
     DeviceFactory,
+    claimed_of,
 )
 
 pytestmark = pytest.mark.django_db
@@ -198,10 +199,10 @@ def test_what_another_claims_while_the_forgotten_are_looked_up_stays_claimed() -
 
 
 def test_a_claim_that_was_given_up_does_not_skip_the_next_one() -> None:
-    message = claimed()
+    given_up = claimed_of(claimed())
     BroadcastMessage.objects.update(processing_worker_id="other/2")
 
-    assert BroadcastMessage.objects.skip([message], "opted_out") == 0
+    assert BroadcastMessage.objects.skip([given_up], "opted_out") == 0
 
     assert BroadcastMessage.objects.get().status == "processing"
 
@@ -222,10 +223,9 @@ def test_a_claim_that_was_given_up_does_not_skip_the_next_one() -> None:
 )
 def test_an_outcome_that_is_too_long_is_cut(outcome: Outcome) -> None:
     message = claimed()
-    message.lead_device = None
     BroadcastMessage.objects.update(status="queued", attempts=1)
 
-    outcomes.record([Sent(message, outcome)])
+    outcomes.record([Sent(claimed_of(message), outcome)])
 
     message.refresh_from_db()
     assert message.status != "queued"

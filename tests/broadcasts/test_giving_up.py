@@ -17,7 +17,7 @@ from broadcasts.templatetags.reasons import reason
 from devices.models import Device
 from devices.transports.base import Blocked, Connected, Event, Outdated, Replaced
 from tests.broadcasts.test_fences import lease_of
-from tests.factories import BroadcastMessageFactory, DeviceFactory
+from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
 pytestmark = pytest.mark.django_db
 
@@ -107,7 +107,7 @@ def test_what_is_on_the_wire_is_finished_first_and_nothing_lets_it_send_again() 
     device = DeviceFactory(online=True)
     mine = broadcaster("worker", device)
     lease = mine.held[device.pk]
-    lease.in_flight = BroadcastMessageFactory(device=device)
+    lease.in_flight = claimed_of(BroadcastMessageFactory(device=device))
 
     hear(mine, device, ELSEWHERE, Connected())
     mine.keep()

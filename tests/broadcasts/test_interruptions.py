@@ -9,23 +9,24 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent
 from broadcasts.worker import Broadcaster
 from devices.transports.base import Accepted
 from tests.broadcasts.test_fences import lease_of
-from tests.factories import BroadcastMessageFactory, DeviceFactory
+from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
 pytestmark = pytest.mark.django_db
 
 
-def on_the_wire(broadcaster: Broadcaster, claim: str, **values: object) -> BroadcastMessage:
-    message = BroadcastMessageFactory(
+def on_the_wire(broadcaster: Broadcaster, claim: str, **values: object) -> Claimed:
+    row = BroadcastMessageFactory(
         status="queued", attempts=1, lease_epoch=1, processing_started_at=timezone.now(),
         processing_worker_id=f"{broadcaster.id}/{claim}", **values,
     )  # fmt: skip
-    message.lead_device = None  # annotated by the claim
-    broadcaster._on_wire.add((message.pk, message.processing_worker_id))
+    message = claimed_of(row)
+    broadcaster._on_wire.add((message.pk, message.token))
     return message
 
 
@@ -34,13 +35,10 @@ def test_an_answer_from_an_earlier_session_does_not_speak_for_the_claim_that_cam
     broadcaster = Broadcaster()
     hung = on_the_wire(broadcaster, "first")
     other = on_the_wire(broadcaster, "second")
-    again = BroadcastMessage.objects.get(pk=hung.pk)
-    again.processing_worker_id = other.processing_worker_id
-    again.lead_device = None  # type: ignore[attr-defined]
-    BroadcastMessage.objects.filter(pk=hung.pk).update(
-        processing_worker_id=other.processing_worker_id
-    )
-    broadcaster._on_wire.add((again.pk, again.processing_worker_id))
+    row = BroadcastMessage.objects.get(pk=hung.pk)
+    BroadcastMessage.objects.filter(pk=row.pk).update(processing_worker_id=other.token)
+    again = claimed_of(row)
+    broadcaster._on_wire.add((again.pk, again.token))
 
     for result in (Sent(hung, Accepted("3EB1")), Sent(other, Accepted("3EB2"))):
         broadcaster._inbox.put(result)

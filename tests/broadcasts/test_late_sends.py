@@ -10,7 +10,7 @@ from devices.models import Device
 from devices.transports.base import NotSent, OutgoingMessage
 from devices.transports.simulator import SimulatorSession
 from tests.broadcasts.test_leases import fast, started, turn_until
-from tests.factories import BroadcastMessageFactory, DeviceFactory
+from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ def test_a_session_that_prepares_something_may_ask_again_whether_its_lease_is_fr
         return NotSent()
 
     monkeypatch.setattr(SimulatorSession, "send", send)
-    broadcaster._send(lease, BroadcastMessageFactory(device=device), began_at=0.0)
+    broadcaster._send(lease, claimed_of(BroadcastMessageFactory(device=device)), began_at=0.0)
 
     assert said == [True, False]
     broadcaster._finish()

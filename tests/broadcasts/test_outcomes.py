@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from broadcasts import outcomes, pacing
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import MAX_ATTEMPTS, Sent, record, record_receipts, settle_unknown
 from devices.models import Device
@@ -20,6 +21,7 @@ from devices.transports.base import (
     Refused,
     Unknown,
 )
+from leads.models import Lead
 from tests.factories import BroadcastMessageFactory
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 
 
-def on_the_wire(**attributes: object) -> BroadcastMessage:
+def on_the_wire(**attributes: object) -> Claimed:
     """A message that its worker claimed and handed over."""
     message = BroadcastMessageFactory(**attributes)
     claimed = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[message.device_id])
@@ -38,8 +40,12 @@ def on_the_wire(**attributes: object) -> BroadcastMessage:
     return handed
 
 
-def after(message: BroadcastMessage, outcome: Outcome) -> BroadcastMessage:
+def after(message: Claimed, outcome: Outcome) -> BroadcastMessage:
     record([Sent(message, outcome)])
+    return row_of(message)
+
+
+def row_of(message: Claimed) -> BroadcastMessage:
     return BroadcastMessage.objects.get(pk=message.pk)
 
 
@@ -61,11 +67,12 @@ def test_the_lead_stays_with_the_device_that_wrote_to_it() -> None:
 def test_a_lead_with_a_device_keeps_it() -> None:
     message = on_the_wire()
     own = BroadcastMessageFactory().device
-    type(message.lead).objects.filter(pk=message.lead.pk).update(device=own)
+    Lead.objects.filter(pk=message.lead_id).update(device=own)
 
-    message = after(message, Accepted("3EB0"))
+    sent = after(message, Accepted("3EB0"))
 
-    assert message.lead.device == own
+    assert sent.lead
+    assert sent.lead.device == own
 
 
 def test_refused_for_good_fails_with_the_reason() -> None:
@@ -100,18 +107,16 @@ def test_the_transport_may_ask_for_a_longer_pause_than_ours() -> None:
 
 def test_what_did_not_leave_for_no_reason_of_its_own_waits_and_was_no_attempt() -> None:
     """The broadcaster stalled, or its session was closed: that never makes a message fail."""
-    message = on_the_wire(attempts=MAX_ATTEMPTS - 1)
-
-    message = after(message, NotSent())
+    message = after(on_the_wire(attempts=MAX_ATTEMPTS - 1), NotSent())
 
     assert (message.status, message.attempts) == ("pending", MAX_ATTEMPTS - 1)
     assert message.scheduled_at < timezone.now()
 
 
 def test_tries_are_bounded() -> None:
-    message = on_the_wire(attempts=MAX_ATTEMPTS - 1)
+    last = on_the_wire(attempts=MAX_ATTEMPTS - 1)
 
-    message = after(message, Refused("media_down", "No answer.", timedelta(0)))
+    message = after(last, Refused("media_down", "No answer.", timedelta(0)))
 
     assert (message.status, message.error_code) == ("failed", "media_down")
 
@@ -145,10 +150,10 @@ def test_a_block_for_so_long_ends_by_the_database_s_clock(
 
 def test_a_block_that_is_heard_of_after_the_device_changed_hands_is_not_its_state() -> None:
     """The answer of one that stalled; its successor's session says by itself how the account is."""
-    message = on_the_wire()
-    Device.objects.filter(pk=message.device_id).update(worker_id="other", lease_epoch=2)
+    stalled = on_the_wire()
+    Device.objects.filter(pk=stalled.device_id).update(worker_id="other", lease_epoch=2)
 
-    message = after(message, DeviceBlocked("429", "Restricted.", "restricted"))
+    message = after(stalled, DeviceBlocked("429", "Restricted.", "restricted"))
 
     assert (message.status, message.attempts) == ("pending", 0)
     message.device.refresh_from_db()
@@ -156,10 +161,10 @@ def test_a_block_that_is_heard_of_after_the_device_changed_hands_is_not_its_stat
 
 
 def test_a_block_from_a_claim_that_was_given_up_is_not_the_device_s_state() -> None:
-    message = on_the_wire()
+    given_up = on_the_wire()
     BroadcastMessage.objects.update(processing_worker_id="worker/another", lease_epoch=1)
 
-    message = after(message, DeviceBlocked("429", "Restricted.", "restricted"))
+    message = after(given_up, DeviceBlocked("429", "Restricted.", "restricted"))
 
     assert message.status == "queued"
     message.device.refresh_from_db()
@@ -200,12 +205,12 @@ def test_a_late_answer_settles_what_was_declared_unknown() -> None:
     ids=lambda outcome: type(outcome).__name__,
 )
 def test_an_answer_to_a_claim_that_was_given_up_changes_nothing(outcome: Outcome) -> None:
-    message = on_the_wire()
-    BroadcastMessage.objects.filter(pk=message.pk).update(
+    given_up = on_the_wire()
+    BroadcastMessage.objects.filter(pk=given_up.pk).update(
         status="queued", processing_worker_id="another/claim"
     )
 
-    message = after(message, outcome)
+    message = after(given_up, outcome)
 
     assert (message.status, message.processing_worker_id) == ("queued", "another/claim")
 
@@ -253,7 +258,7 @@ def test_a_receipt_settles_what_was_unknown() -> None:
 
 
 def test_a_receipt_that_overtakes_its_answer_is_given_back() -> None:
-    early = (on_the_wire().device_id or 0, Receipt("3EB0", "delivered", timezone.now()))
+    early = (on_the_wire().device_id, Receipt("3EB0", "delivered", timezone.now()))
 
     assert record_receipts([early]) == [early]
 
@@ -277,9 +282,9 @@ def test_the_transport_s_own_memory_settles_a_crash(memory: object, status: str)
     settle_unknown([message.pk], {message.device_id: session})
 
     session.recall.assert_called_once_with(message.key)
-    message.refresh_from_db()
-    assert message.status == status
-    assert message.attempts == (0 if status == "pending" else 1), "what never left was no attempt"
+    row = row_of(message)
+    assert row.status == status
+    assert row.attempts == (0 if status == "pending" else 1), "what never left was no attempt"
 
 
 def test_an_id_that_the_transport_remembers_lets_a_receipt_settle_a_crash() -> None:
@@ -291,13 +296,13 @@ def test_an_id_that_the_transport_remembers_lets_a_receipt_settle_a_crash() -> N
     for _ in range(2):  # it is asked again and again
         assert settle_unknown([message.pk], {message.device_id: session}) == 0
 
-    message.refresh_from_db()
-    assert (message.status, message.error_code) == ("unknown", "interrupted")
-    receipt = (message.device_id or 0, Receipt("3EB0", "delivered", timezone.now()))
+    row = row_of(message)
+    assert (row.status, row.error_code) == ("unknown", "interrupted")
+    receipt = (message.device_id, Receipt("3EB0", "delivered", timezone.now()))
     assert record_receipts([receipt]) == []
-    message.refresh_from_db()
-    assert (message.status, message.error_code) == ("sent", "")
-    assert message.delivered_at
+    row = row_of(message)
+    assert (row.status, row.error_code) == ("sent", "")
+    assert row.delivered_at
 
 
 def test_an_id_that_was_remembered_changes_nothing_that_was_settled_meanwhile() -> None:
@@ -318,8 +323,7 @@ def test_what_is_still_being_sent_is_not_asked_about() -> None:
     session = Mock(recall=Mock(return_value=NotSent()))
 
     assert settle_unknown([message.pk], {message.device_id: session}, in_flight=[message]) == 0
-    message.refresh_from_db()
-    assert message.status == "unknown"
+    assert row_of(message).status == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,8 @@ def test_a_failed_message_tried_again_can_be_claimed_again() -> None:
     assert BroadcastMessage.objects.retry_failed() == 1
     message.refresh_from_db()
     assert (message.status, message.attempts, message.error_code) == ("pending", 0, "")
-    assert BroadcastMessage.objects.claim(
-        worker_id="worker", device_ids=[message.device.pk]
-    ) == [message]  # fmt: skip
+    (claimed,) = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[message.device.pk])
+    assert claimed.pk == message.pk
 
 
 def test_a_retried_message_remembers_how_it_failed_and_who_sent_it_again(operator: User) -> None:

@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from attachments.models import Attachment
 from broadcasts import shelf
+from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from broadcasts.shelf import FileGone, Shelf
 from broadcasts.worker import Broadcaster
@@ -28,13 +29,16 @@ from tests.factories import (
     CampaignFactory,
     DeviceFactory,
     LeadFactory,
+    claimed_of,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def with_file(attachment: Attachment | None) -> BroadcastMessage:
-    return BroadcastMessageFactory(campaign__attachment=attachment, attachment=attachment)
+def with_file(attachment: Attachment | None) -> Claimed:
+    return claimed_of(
+        BroadcastMessageFactory(campaign__attachment=attachment, attachment=attachment)
+    )
 
 
 def test_a_message_with_a_file_is_packed_with_it() -> None:

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from broadcasts.leases import Lease, Leases
 from devices.models import Device
 from tests.broadcasts.test_fences import lease_of
-from tests.factories import BroadcastMessageFactory, DeviceFactory
+from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
 pytestmark = pytest.mark.django_db
 
@@ -76,7 +76,7 @@ def test_what_is_on_the_wire_of_the_former_transport_is_finished(
     held: tuple[Leases, Lease],
 ) -> None:
     leases, lease = held
-    lease.in_flight = BroadcastMessageFactory(device=lease.device, status="queued")
+    lease.in_flight = claimed_of(BroadcastMessageFactory(device=lease.device, status="queued"))
     Device.objects.update(transport="gone")
 
     leases.keep()
@@ -90,7 +90,7 @@ def test_the_simulator_s_speed_is_not_another_transport_s(settings: LazySettings
     lease = lease_of(DeviceFactory(online=True, transport="gone"))
     leases = Leases("worker", capacity=1, report=lambda *_: None)
     leases.held[lease.device.pk] = lease
-    lease.in_flight = BroadcastMessageFactory(device=lease.device, status="queued")
+    lease.in_flight = claimed_of(BroadcastMessageFactory(device=lease.device, status="queued"))
     Device.objects.update(transport="simulator")
 
     leases.keep()
