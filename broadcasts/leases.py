@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # The holder stops well before its lease ends when it cannot renew it.
 SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 3.0
-REFRESH_SECONDS = 10.0
+REFRESH_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 60.0
 ASKED_AT_ONCE = 500
 LATE_SECONDS = 0.04  # from hand-over to send: less is not worth a statement

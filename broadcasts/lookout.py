@@ -10,8 +10,8 @@ from broadcasts.models import BroadcastMessage
 LOOK_SECONDS = 0.5
 # A look for what is due costs the more, the more devices there are, so many make it less often as
 # long as nothing is new in the queue: what is resumed or tried again is no new row.
-LOOK_SECONDS_A_DEVICE = 0.005
-LONGEST_PAUSE_SECONDS = 8.0
+LOOK_SECONDS_A_DEVICE = 0.008
+LONGEST_PAUSE_SECONDS = 12.0
 
 
 class Lookout:

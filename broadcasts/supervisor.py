@@ -18,7 +18,7 @@ MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 # Before a new one takes the place of one that died: longer each time, until one has stood.
 RESTART_SECONDS, LONGEST_RESTART_SECONDS = 5.0, 300.0
 STOOD_SECONDS = 60.0
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 STDOUT = 1
 MARK = "SIARAN_BEGUN_ANEW"  # once, also on a host that does not tell what a process began with
 

@@ -35,3 +35,10 @@ def test_among_no_keys_is_no_row() -> None:
 def test_among_takes_numbers_only() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         Among("pk", ["1) OR (1=1"])  # type: ignore[list-item]
+
+
+def test_among_is_compared_with_nothing_so_that_an_index_serves() -> None:
+    sql, parameters = Lead.objects.filter(Among("pk", [1, 2])).order_by().query.sql_with_params()
+
+    assert sql.endswith(" IN (1, 2)")
+    assert parameters == ()
