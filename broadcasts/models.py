@@ -8,7 +8,8 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.claimed import keys
-from broadcasts.queryset import BroadcastMessageQuerySet, WorkerQuerySet
+from broadcasts.queryset import BroadcastMessageQuerySet
+from broadcasts.workers import WorkerQuerySet
 from leads.models import SkipReason
 from leads.phones import display_phone
 

@@ -1,27 +1,24 @@
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
-from devices.transports.neonize import environment
 from leads.models import Lead, SkipReason
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     from broadcasts.claimed import Claimed
-    from broadcasts.models import BroadcastMessage, Worker
+    from broadcasts.models import BroadcastMessage
     from broadcasts.pacing import Slot
 
     # Who decided: somebody signed in, or nobody, as on the command line.
@@ -354,47 +351,3 @@ def _supersede(
 def _chunks(rows: list[tuple[int, str | None]]) -> Iterator[list[tuple[int, str | None]]]:
     for start in range(0, len(rows), CHUNK):
         yield rows[start : start + CHUNK]
-
-
-class WorkerQuerySet(models.QuerySet["Worker"]):
-    def alive(self) -> Self:
-        """Broadcasters whose heartbeat is not older than a lease, by the database's clock."""
-        recent = Now() - timedelta(seconds=settings.LEASE_SECONDS)
-        return self.filter(stopped_at__isnull=True, heartbeat_at__gt=recent)
-
-    def capacity(self) -> int:
-        """How many devices these may hold together."""
-        return int(self.aggregate(total=Sum("capacity", default=0))["total"])
-
-    def have_room(self) -> bool:
-        """Whether these may hold more devices than they do."""
-        return self.filter(devices__lt=F("capacity")).exists()
-
-    def register(self, worker_id: str, **values: Any) -> Worker:
-        return self.create(
-            id=worker_id,
-            hostname=socket.gethostname(),
-            pid=os.getpid(),
-            can_pair=not environment.problems(),
-            started_at=Now(),
-            heartbeat_at=Now(),
-            **values,
-        )
-
-    @survive_conflicts
-    def beat(self, worker_id: str, **values: int) -> datetime:
-        """Says that this broadcaster lives, with what it holds and may hold; returns the
-        database's time."""
-        if not self.filter(pk=worker_id).update(heartbeat_at=Now(), **values):
-            # It is new, or was tidied away while the database was unreachable.
-            self.register(worker_id, **values)
-        now: datetime = self.filter(pk=worker_id).values_list(Now(), flat=True).get()
-        return now
-
-    @survive_conflicts
-    def retire(self, worker_id: str) -> None:
-        self.filter(pk=worker_id).update(stopped_at=Now(), devices=0)
-
-    def forget(self, *, older_than: timedelta) -> int:
-        """Deletes the rows of broadcasters that ended long ago; returns how many."""
-        return self.filter(heartbeat_at__lt=Now() - older_than).delete()[0]
