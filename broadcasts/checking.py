@@ -25,7 +25,7 @@ from devices.transports.base import Checking
 from leads.models import Lead
 
 if TYPE_CHECKING:
-    from broadcasts.leases import Lease
+    from broadcasts.lease import Lease
 
 logger = logging.getLogger(__name__)
 

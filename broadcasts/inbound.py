@@ -16,7 +16,8 @@ from django.utils.translation import gettext as _
 
 from broadcasts import acquaintance, claiming
 from broadcasts.claiming import CASE_ROWS
-from broadcasts.leases import Lease, Leases
+from broadcasts.lease import Lease
+from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage, InboundMessage
 from broadcasts.outcomes import record_receipts
 from broadcasts.retrying import survive_conflicts

@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.conf import settings
 from broadcasts import closing, pacing
 from broadcasts.calls import Call, Calls
 from broadcasts.checking import Checks
-from broadcasts.claimed import Claimed
+from broadcasts.lease import Lease
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent, settle_unknown, unknown_of
 from broadcasts.retrying import survive_conflicts
@@ -23,7 +23,7 @@ from broadcasts.sharing import Kind, Reach
 from devices.models import Device
 from devices.queryset import FIRST_CONTACTS_BLOCKED
 from devices.transports import transport
-from devices.transports.base import DeviceBlocked, Event, Session
+from devices.transports.base import DeviceBlocked, Event
 
 logger = logging.getLogger(__name__)
 
@@ -41,22 +41,6 @@ OUTDATED_SECONDS = 3600.0  # a transport whose library WhatsApp no longer talks 
 def clock() -> float:
     """Seconds that also pass while the process is stopped or the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-@dataclass(slots=True)
-class Lease:
-    """A device in this broadcaster's hands."""
-
-    device: Device
-    epoch: int
-    session: Session
-    pace: pacing.Pace
-    slot: pacing.Slot
-    connected: bool = False
-    is_given_up: bool = False
-    in_flight: Claimed | None = None
-    look_again_at: float = 0.0  # by clock(): what was due is held, ask again then
-    idle_seconds: float = 0.5  # and so long after the next time
 
 
 class Leases:
@@ -117,39 +101,40 @@ class Leases:
         ours = Device.objects.held_by(epochs, self.worker_id)
         return ours.change_status(status, reason=reason, until=until)
 
-    def end_sends(self, results: Iterable[Sent]) -> list[Lease]:
-        """Frees the devices that these were sent from; returns their leases.
+    def put_off(self, results: Sequence[Sent]) -> None:
+        """Puts off what comes next where these left late: the pause was counted from the hand-over,
+        but is one between sends.
 
-        A late answer from an earlier lease leaves what the present one is sending alone.
+        Stored for the next holder, and before it is recorded that they were sent: behind what is
+        found handed over the pause begins anew. Only where that makes a difference, which it does
+        not where the pause is over by now, as with none at all.
         """
-        ended = [
-            (lease, sent)
-            for sent in results
-            if (lease := self.held.get(sent.message.device_id)) and lease.in_flight is sent.message
-        ]
-        # The pause was counted from the hand-over, but is one between sends: what left late puts
-        # off the next. In memory always; for the next holder where it makes a difference, which it
-        # does not where the pause is over by now, as with none at all.
-        next_at = {
-            lease.device.pk: lease.slot.next_send_at + timedelta(seconds=sent.late_seconds)
-            for lease, sent in ended
-            if lease.slot.next_send_at
-        }
         now = self.now()
-        epochs = {
-            lease.device.pk: lease.epoch
-            for lease, sent in ended
-            if sent.late_seconds > LATE_SECONDS and next_at.get(lease.device.pk, now) > now
+        late = {
+            lease.device.pk: next_at
+            for lease, sent in self._sending(results)
+            if sent.late_seconds > LATE_SECONDS
+            and (next_at := lease.next_send_at(sent))
+            and next_at > now
         }
-        if epochs:
-            ours = Device.objects.held_by(epochs, self.worker_id)
-            survive_conflicts(ours.put_off)({pk: next_at[pk] for pk in epochs})
+        if late:
+            ours = Device.objects.held_by({pk: self.held[pk].epoch for pk in late}, self.worker_id)
+            survive_conflicts(ours.put_off)(late)
+
+    def end_sends(self, results: Sequence[Sent]) -> list[Lease]:
+        """Frees the devices that these were sent from; returns their leases."""
+        ended = self._sending(results)
         for lease, sent in ended:
-            lease.slot = lease.slot._replace(next_send_at=next_at.get(lease.device.pk))
+            lease.slot = lease.slot._replace(next_send_at=lease.next_send_at(sent))
             lease.in_flight = None
             if isinstance(sent.outcome, DeviceBlocked) and sent.outcome.state == "first_contacts":
-                self._write_to_nobody_new(lease, sent.outcome.ends_at(now))
+                self._write_to_nobody_new(lease, sent.outcome.ends_at(self.now()))
         return [lease for lease, _ in ended]
+
+    def _sending(self, results: Iterable[Sent]) -> list[tuple[Lease, Sent]]:
+        """A late answer from an earlier lease leaves what the present one is sending alone."""
+        held = ((self.held.get(sent.message.device_id), sent) for sent in results)
+        return [(lease, sent) for lease, sent in held if lease and lease.in_flight is sent.message]
 
     def block_first_contacts(self, lease: Lease, until: datetime | None) -> None:
         """Records that WhatsApp lets this device write only to people it has talked with."""

@@ -28,7 +28,8 @@ from broadcasts.claimed import Claimed
 from broadcasts.errands import Errands
 from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
-from broadcasts.leases import LOOK_AROUND_SECONDS, Lease, Leases, clock
+from broadcasts.lease import Lease
+from broadcasts.leases import LOOK_AROUND_SECONDS, Leases, clock
 from broadcasts.lookout import LONGEST_PAUSE_SECONDS, Lookout
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
@@ -313,6 +314,7 @@ class Broadcaster:
         while not self._inbox.empty():
             self._sort_in(self._inbox.get())
         if self._unrecorded:
+            self._leases.put_off(self._unrecorded)
             self._record(self._unrecorded)
             ended = self._leases.end_sends(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.

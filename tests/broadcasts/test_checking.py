@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from broadcasts import checking, inbound, pacing
 from broadcasts.checking import Checks, Turn, strangers_next
-from broadcasts.leases import Lease
+from broadcasts.lease import Lease
 from broadcasts.models import BroadcastMessage
 from broadcasts.shelf import Shelf
 from broadcasts.worker import Broadcaster

@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from broadcasts import leases, outcomes, pacing
 from broadcasts.inbound import Reports, Said
-from broadcasts.leases import Lease, Leases
+from broadcasts.lease import Lease
+from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent
 from broadcasts.worker import Broadcaster

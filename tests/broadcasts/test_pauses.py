@@ -13,12 +13,13 @@ from django.conf import LazySettings
 from django.utils import timezone
 
 from broadcasts import leases
-from broadcasts.leases import Lease
+from broadcasts.lease import Lease
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.worker import Broadcaster
 from devices.models import Device
 from devices.transports import transport
 from devices.transports.simulator import World
+from tests.broadcasts.test_fences import just_before
 from tests.factories import BroadcastMessageFactory, DeviceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,13 +87,14 @@ def test_a_message_that_leaves_late_puts_off_the_next(lost: bool) -> None:
     assert handed_over is not None
     turn_until(broadcaster, lambda: timezone.now() > handed_over - timedelta(seconds=0.3))
 
-    left_at = timezone.now()
+    left_at, seen = timezone.now(), list[Device]()
     go_on.set()
     answer = broadcaster._inbox.get(timeout=20)
     broadcaster._sort_in(answer)
     if lost:
         Device.objects.update(worker_id="other", lease_epoch=2)
-    broadcaster._collect()
+    with just_before("UPDATE broadcast_messages", lambda: seen.append(Device.objects.get())):
+        broadcaster._collect()
 
     assert status_of(message) == "sent"
     assert lease.slot.next_send_at is not None
@@ -100,4 +102,5 @@ def test_a_message_that_leaves_late_puts_off_the_next(lost: bool) -> None:
     assert lease.slot.next_send_at >= left_at + timedelta(seconds=0.55)
     stored = Device.objects.get().next_send_at
     assert stored == (handed_over if lost else lease.slot.next_send_at)
+    assert seen[0].next_send_at == stored, "who dies between the two leaves too short a pause"
     broadcaster._finish()

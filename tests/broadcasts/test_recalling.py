@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from broadcasts import leases, pacing
-from broadcasts.leases import Lease, Leases
+from broadcasts.lease import Lease
+from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import unknown_of
 from devices.models import Device

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from broadcasts import claiming, closing, pacing
 from broadcasts.inbound import Receipts, Reports, Said
-from broadcasts.leases import Lease, Leases
+from broadcasts.lease import Lease
+from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import record_receipts
 from devices.models import Device

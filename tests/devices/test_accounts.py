@@ -6,7 +6,8 @@ import pytest
 from django.conf import LazySettings
 from django.core.exceptions import ValidationError
 
-from broadcasts.leases import Lease, Leases
+from broadcasts.lease import Lease
+from broadcasts.leases import Leases
 from devices.models import Device
 from tests.broadcasts.test_fences import lease_of
 from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
