@@ -132,6 +132,7 @@ class Fleet:
 
     total: int
     online: int
+    unpaired: int
     idle: int  # switched off, or offline without anything wrong
     troubled: list[Device]
     troubled_count: int
@@ -273,11 +274,13 @@ def fleet(shown: int = 5) -> Fleet:
     """Returns how the devices are, with the first few of those that need somebody."""
     online = Device.objects.online()
     troubled = Device.objects.filter(enabled=True).held_up()
-    total = Device.objects.kept().count()
+    total, told = Device.objects.kept().count(), (online | troubled).count()
+    with_unpaired = (online | troubled | Device.objects.unpaired()).count()
     return Fleet(
         total=total,
         online=online.count(),
-        idle=total - (online | troubled).count(),
+        unpaired=with_unpaired - told,
+        idle=total - with_unpaired,
         troubled=list(troubled.order_by("-status_changed_at")[:shown]),
         troubled_count=troubled.count(),
     )
