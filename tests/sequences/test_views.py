@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django_q.models import Schedule
 
 from attachments.models import Attachment
 from leads.models import SkipReason
@@ -307,6 +308,29 @@ def test_before_it_is_activated_it_says_who_gets_it_and_who_does_not(
 
     assert "Activate for 2 leads" in page.content.decode()
     assert page.context["newcomers"].skipped == {SkipReason.OPTED_OUT: 1}
+
+
+def test_once_it_is_active_it_says_who_is_enrolled_and_when(operator_client: Client) -> None:
+    step = SequenceStepFactory(delay_seconds=3600)
+    sequence = step.sequence
+    url = reverse("sequences:detail", args=[sequence.pk])
+    page = operator_client.get(url).content.decode()
+    assert "Whoever gets it is enrolled within a minute." in page
+
+    LeadFactory.create_batch(2, triggers=[sequence.trigger.name])
+    page = operator_client.get(url).content.decode()
+    assert "Within a minute" in page
+    assert "<dd>2</dd>" in page
+    assert "The first step is due 1 hour after that." in page
+    assert "scheduler is not running" not in page
+
+    Schedule.objects.all().delete()
+    page = operator_client.get(url).content.decode()
+    assert "nobody is enrolled" in page
+    assert "Within a minute" not in page
+
+    Sequence.objects.process()
+    assert "Once the scheduler runs" not in operator_client.get(url).content.decode()
 
 
 def test_editing_does_not_undo_a_pause_that_came_meanwhile() -> None:
