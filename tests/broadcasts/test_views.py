@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
 from tests.factories import (
+    AttachmentFactory,
     BroadcastMessageFactory,
     CampaignFactory,
     DeviceFactory,
@@ -52,6 +53,21 @@ def test_the_list_says_where_each_message_stands_and_why(viewer_client: Client) 
         "Nobody can tell whether it arrived.",
     ):
         assert words in page
+
+
+def test_the_list_shows_which_message_carries_which_file(
+    viewer_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    campaign, device = CampaignFactory(sending=True), DeviceFactory()
+    picture = AttachmentFactory(name="Shop.png")
+    with_file = {"campaign": campaign, "device": device, "attachment": picture}
+    BroadcastMessageFactory.create_batch(5, **with_file, body="Look")
+    # Left out before it was written: nothing was to be brought.
+    BroadcastMessageFactory(**with_file, status="skipped", skip_reason="opted_out", body="")
+    with django_assert_max_num_queries(14):
+        page = viewer_client.get(reverse("messages:list")).content.decode()
+    assert page.count("Shop.png") == 5
+    assert "picture" in page
 
 
 @pytest.fixture
