@@ -24,7 +24,9 @@ def test_a_picture_is_shown_where_it_stands(viewer_client: Client) -> None:
     assert response["Content-Type"] == "image/png"
     assert response["Content-Disposition"].startswith("inline")
     assert response["X-Content-Type-Options"] == "nosniff"
-    assert "sandbox" in response["Content-Security-Policy"]
+    # A browser puts a picture that is opened by itself on a page of its own, with styles in it.
+    policy = "default-src 'none'; sandbox; style-src 'unsafe-inline'"
+    assert response["Content-Security-Policy"] == policy
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,7 @@ def test_a_document_is_for_saving_and_nothing_that_a_browser_runs(
     response = viewer_client.get(address(AttachmentFactory(name=name, content=content)))
     assert response["Content-Type"] == "application/octet-stream"
     assert response["Content-Disposition"] == f'attachment; filename="{name}"'
+    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
 
 
 def test_what_a_browser_has_is_not_sent_again(viewer_client: Client) -> None:
