@@ -148,7 +148,9 @@ def test_nothing_is_started_before_the_notice_is_accepted(
     assert "do not allow bulk or automated messages" in page()
     assert "Without this nothing is linked" in post(operator_client, "pair", device, method="qr")
     assert not Pairing.objects.exists()
-    assert "Waiting for a broadcaster" in post(operator_client, "pair", device, **QR)
+    waiting = post(operator_client, "pair", device, **QR)
+    assert "Waiting for a broadcaster" in waiting
+    assert "do not allow bulk or automated messages" in waiting  # still to be read
     assert Pairing.objects.get().accepted_by == "operator"
     assert LogEntry.objects.count() == 1
 
