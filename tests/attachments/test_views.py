@@ -6,7 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from attachments.models import Attachment
-from tests.attachments.files import PDF
+from tests.attachments.files import PDF, jpeg
 from tests.factories import PNG, AttachmentFactory
 
 pytestmark = pytest.mark.django_db
@@ -83,3 +83,12 @@ def test_an_empty_file_is_refused(operator_client: Client) -> None:
     file = SimpleUploadedFile("a.png", b"")
     text = operator_client.post(UPLOAD, {"attachment": file}).content.decode()
     assert "This file is empty." in text
+
+
+def test_a_picture_that_was_copied_in_part_is_refused_beside_its_field(
+    operator_client: Client,
+) -> None:
+    file = SimpleUploadedFile("a.jpg", jpeg()[:-10])
+    text = operator_client.post(UPLOAD, {"attachment": file}).content.decode()
+    assert "its end is missing" in text
+    assert not Attachment.objects.exists()
