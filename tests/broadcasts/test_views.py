@@ -70,6 +70,16 @@ def test_the_list_shows_which_message_carries_which_file(
     assert "picture" in page
 
 
+def test_a_message_without_a_text_shows_its_file(viewer_client: Client) -> None:
+    message = BroadcastMessageFactory(body="", attachment=AttachmentFactory(name="Shop.png"))
+    url = reverse("messages:detail", args=[message.pk])
+    page = viewer_client.get(url).content.decode()
+    assert "Picture Shop.png" in page
+    assert "No text" not in page
+    BroadcastMessage.objects.update(status="skipped", skip_reason="opted_out")
+    assert "left out before it was written" in viewer_client.get(url).content.decode()
+
+
 @pytest.fixture
 def four() -> dict[str, BroadcastMessage]:
     """A message of a campaign, one of a sequence, a failed one and one of a deleted lead."""
