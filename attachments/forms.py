@@ -21,8 +21,8 @@ ACCEPT = (
     ".odt,.ods,.odp,.zip,.txt,.csv,.vcf"
 )
 HINT = gettext_lazy(
-    "Optional; the text is its caption. JPEG or PNG up to 5 MB, MP4 up to 16 MB, PDF, Office and "
-    "other documents up to 16 MB."
+    "Optional; the text is its caption, and may be empty then. JPEG or PNG up to 5 MB, MP4 up to "
+    "16 MB, PDF, Office and other documents up to 16 MB."
 )
 
 

@@ -17,6 +17,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
+from attachments.wholeness import is_whole
+
 Kind = Literal["image", "video", "document"]
 
 MIB = 1024 * 1024
@@ -79,9 +81,13 @@ class Recognised:
 
 
 def recognise(file: BinaryIO, name: str) -> Recognised:
-    """Returns what this file is. Raises NotTaken, also for one that is too large for its kind."""
+    """Returns what this file is. Raises NotTaken, also for one that is too large for its kind, or
+    whose end is missing."""
     found = _look_into(file, name)
     _check_size(file, found.kind)
+    if not is_whole(file, found.content_type):
+        raise NotTaken(_("This file is cut off: its end is missing. Copy or save it anew, and "
+                         "choose that."))  # fmt: skip
     return found
 
 

@@ -22,6 +22,9 @@ WRITE = (
 FIELD_NAME = re.compile(r"[\w-]{1,60}")
 # A browser makes nothing of these but a picture or a video. All else is for its owner to save.
 INLINE = {"image/jpeg", "image/png", "video/mp4", "video/3gpp"}
+SHUT = "default-src 'none'; sandbox"
+# Opened by itself, a picture stands on a page of the browser's own making, with styles in it.
+SHOWN_ALONE = f"{SHUT}; style-src 'unsafe-inline'"
 
 
 def _may_any(*permissions: str) -> Callable[[User | AnonymousUser], bool]:
@@ -50,7 +53,7 @@ def content(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     headers = {
         "Content-Length": str(attachment.size),
         "Content-Disposition": content_disposition_header(not inline, attachment.name) or "",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Security-Policy": SHOWN_ALONE if inline else SHUT,
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, max-age=86400, immutable",
     }

@@ -63,7 +63,7 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
             {
                 "fields": [
                     "recipient_phone", "recipient_name", "lead", "campaign", "sequence",
-                    "sequence_step", "device", "body",
+                    "sequence_step", "device", "attachment", "body",
                 ]
             },
         ),

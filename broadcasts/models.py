@@ -14,6 +14,7 @@ from leads.models import SkipReason
 from leads.phones import display_phone
 
 if TYPE_CHECKING:
+    from attachments.models import Attachment
     from devices.transports.base import Inbound
 
 
@@ -189,6 +190,12 @@ class BroadcastMessage(models.Model):
     @property
     def display_phone(self) -> str:
         return display_phone(self.recipient_phone)
+
+    @property
+    def carried(self) -> Attachment | None:
+        """The file that it brings; none where it was left out before it was written."""
+        is_written = self.body or self.status != self.Status.SKIPPED
+        return self.attachment if is_written else None
 
     @property
     def key(self) -> str:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from leads.phones import display_phone
 
 if TYPE_CHECKING:
+    from attachments.models import Attachment
     from leads.models import Lead
 
 # What each stands for, from a lead's name, stored number, and niches as text.
@@ -84,6 +85,15 @@ def prepare(body: str) -> Callable[[str, str, str], str]:
         return "".join(parts)
 
     return fill
+
+
+def check_message(text: str, attachment: Attachment | None) -> None:
+    """Refuses what nobody could be sent, as a ValidationError about the field `message`: a text too
+    long to be a file's caption, or neither of the two."""
+    if attachment:
+        attachment.check_caption(text, filled=longest(text), field="message")
+    elif not text:
+        raise ValidationError({"message": _("Write a text, or add a file: one of them is sent.")})
 
 
 class BodyField(forms.CharField):

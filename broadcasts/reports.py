@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.db.models import Count, Min, Q, TextField
-from django.db.models.functions import Concat, Now, TruncMinute
+from django.db.models import Case, CharField, Count, Min, Q, TextField, Value, When
+from django.db.models.functions import Cast, Concat, Now, TruncMinute
 from django.utils import timezone
 from django_q.models import Schedule, Task
 
@@ -34,6 +34,12 @@ RATE_WINDOW = timedelta(minutes=5)
 SCHEDULER_LATE_AFTER = timedelta(minutes=3)
 EVERY_STATUS = [*Status.values]
 EVERYTHING = Q()
+# What a message says; without a text, which file. No text begins with a blank.
+SAID = Case(
+    When(body="", then=Concat(Value(" "), Cast("attachment_id", CharField()))),
+    default="body",
+    output_field=TextField(),
+)
 SCHEDULED_BY = "campaigns.tasks.process_campaigns"
 
 
@@ -132,6 +138,7 @@ class Fleet:
 
     total: int
     online: int
+    unpaired: int
     idle: int  # switched off, or offline without anything wrong
     troubled: list[Device]
     troubled_count: int
@@ -238,7 +245,7 @@ def health(now: datetime | None = None) -> Health:
     texts = _ended_between(*day_bounds(timezone.localtime(now).date())).aggregate(
         sent=Count("pk", filter=sent),
         different=Count(
-            Concat("recipient_phone", "body", output_field=TextField()), filter=sent, distinct=True
+            Concat("recipient_phone", SAID, output_field=TextField()), filter=sent, distinct=True
         ),
     )
     return Health(
@@ -253,7 +260,8 @@ def health(now: datetime | None = None) -> Health:
 def repeated(day: date) -> BroadcastMessageQuerySet:
     """Returns the messages that `Health.repeated_today` counts: all of a text but the first."""
     sent = _ended_between(*day_bounds(day)).filter(_sent_in_earnest())
-    firsts = sent.values("recipient_phone", "body").annotate(first=Min("pk")).values("first")
+    alike = sent.values("recipient_phone", said=SAID)
+    firsts = alike.annotate(first=Min("pk")).values("first")
     return sent.exclude(pk__in=firsts)
 
 
@@ -273,11 +281,13 @@ def fleet(shown: int = 5) -> Fleet:
     """Returns how the devices are, with the first few of those that need somebody."""
     online = Device.objects.online()
     troubled = Device.objects.filter(enabled=True).held_up()
-    total = Device.objects.kept().count()
+    total, told = Device.objects.kept().count(), (online | troubled).count()
+    with_unpaired = (online | troubled | Device.objects.unpaired()).count()
     return Fleet(
         total=total,
         online=online.count(),
-        idle=total - (online | troubled).count(),
+        unpaired=with_unpaired - told,
+        idle=total - with_unpaired,
         troubled=list(troubled.order_by("-status_changed_at")[:shown]),
         troubled_count=troubled.count(),
     )

@@ -17,7 +17,7 @@ from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import BroadcastMessageQuerySet
 from leads.paging import window
 
-_RELATED = ("lead", "device", "campaign", "sequence", "sequence_step")
+_RELATED = ("lead", "device", "campaign", "sequence", "sequence_step", "attachment")
 
 
 @permission_required("broadcasts.view_broadcastmessage", raise_exception=True)

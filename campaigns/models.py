@@ -14,7 +14,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.pacing import Holdup
-from broadcasts.rendering import longest, validate_body
+from broadcasts.rendering import check_message, validate_body
 from broadcasts.timeline import Outlook
 from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
@@ -41,6 +41,7 @@ class Campaign(models.Model):
     message = models.TextField(
         _("message"),
         max_length=4096,
+        blank=True,  # where a file says it all
         validators=[validate_body],
         help_text=_("{name}, {first_name}, {phone} and {niche} are filled in; {name|there} says "
                     "“there” where no name is known. *bold* _italic_ ~struck~"),
@@ -126,9 +127,7 @@ class Campaign(models.Model):
             raise ValidationError(
                 {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
             )
-        if self.attachment:
-            filled = longest(self.message)
-            self.attachment.check_caption(self.message, filled=filled, field="message")
+        check_message(self.message, self.attachment)
 
     @property
     def zone(self) -> ZoneInfo:

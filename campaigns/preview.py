@@ -158,6 +158,8 @@ def _about_others(campaign: Campaign) -> Iterator[str]:
     by the browser's Back button."""
     recent = timezone.now() - timedelta(days=7)
     same = Campaign.objects.filter(message=campaign.message, scheduled_at__gte=recent)
+    if not campaign.message:  # then the file is what it says
+        same = same.filter(attachment__isnull=False, attachment=campaign.attachment)
     for other in same.exclude(pk=campaign.pk).exclude(status__in=["draft", "cancelled"])[:3]:
         said = _("{campaign} says the same, word for word. Whoever is in both reads it twice.")
         link = format_html('<a href="{}">“{}”</a>', _page(other), other.title)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django_q.admin import ScheduleAdmin
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from config.adminsite import LookOnlyAdmin
+from config.adminsite import LookOnlyAdmin, QuickAdmin
 
 admin.site.site_header = _("Siaran · administration")
 admin.site.site_title = _("Siaran administration")
@@ -68,7 +68,7 @@ class TeamGroupAdmin(GroupAdmin):
         return bool(request.user.is_superuser)
 
 
-class SchedulesAdmin(ScheduleAdmin):  # type: ignore[misc]
+class SchedulesAdmin(QuickAdmin, ScheduleAdmin):  # type: ignore[misc]
     """How often the scheduler does what. What it does is the migrations' to say: a schedule names
     any function of Python, and the scheduler runs it."""
 

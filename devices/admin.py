@@ -40,8 +40,18 @@ STATE = (
 )  # fmt: skip
 
 
+class DeviceForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at run time
+    def clean(self) -> None:
+        super().clean()
+        chosen = self.cleaned_data
+        if chosen.get("transport") == Device.SIMULATOR and chosen.get("phone"):
+            said = _("A simulated device has no number: it could be that of a real account.")
+            self.add_error("phone", said)
+
+
 @admin.register(Device)
 class DeviceAdmin(QuickAdmin):
+    form = DeviceForm
     list_display = [
         "name", "phone", "transport", "state_now", "status_changed_at",
         "usage_day_count", "daily_limit", "next_send_at", "worker_id", "show_messages",

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # Django's own form classes take no type in brackets
 else:
     _DeviceForm = forms.ModelForm
 
+# Whose number nobody writes: a paired account has that of its phone, a simulated one has none. One
+# that was made up could be a real account's, which could not be added then.
+WITHOUT_NUMBER = PAIRED | {Device.SIMULATOR}
 NO_CAP = gettext_lazy(
     "A cap is 1 or more. Leave it empty for no cap; to send nothing at all, switch the device off."
 )
@@ -101,9 +104,10 @@ def _at_least_one(words: Any) -> Any:
 class NewDeviceForm(DeviceForm):
     phone = forms.CharField(
         label=gettext_lazy("Number"), required=False, max_length=30,
-        help_text=gettext_lazy("For a simulated device, if you like. A linked one has the number "
-                               "of the phone that links it."),
+        help_text=gettext_lazy("Of the account. A linked device has the number of the phone that "
+                               "links it, a simulated one has none."),
         widget=forms.TextInput(attrs={"type": "tel", "autocomplete": "off"}),
+        error_messages={"unique": gettext_lazy("This number is another device's.")},
     )  # fmt: skip
 
     class Meta(DeviceForm.Meta):
@@ -116,9 +120,11 @@ class NewDeviceForm(DeviceForm):
         choices = sorted(self.fields["transport"].choices, key=lambda each: each[0] not in PAIRED)  # type: ignore[attr-defined]
         self.fields["transport"].choices = choices  # type: ignore[attr-defined]
         self.initial["transport"] = choices[0][0]
+        if WITHOUT_NUMBER.issuperset(name for name, _label in choices):
+            del self.fields["phone"]
 
     def clean_phone(self) -> str | None:
-        if self.cleaned_data.get("transport") in PAIRED:
+        if self.cleaned_data.get("transport") in WITHOUT_NUMBER:
             return None  # whatever was left in there: it is not shown
         return phone_in(self.cleaned_data["phone"]) or None
 

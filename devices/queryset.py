@@ -35,6 +35,10 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         ids = [device.pk for device in chosen]
         return self.usable() if or_all and not ids else self.usable().filter(pk__in=ids)
 
+    def unpaired(self) -> Self:
+        """Devices that send nothing before a phone has linked them."""
+        return self.filter(_is_unpaired(), enabled=True)
+
     def blocked(self) -> Self:
         """Devices that WhatsApp lets send nothing, as far as we have heard."""
         return self.filter(status__in=self.model.BLOCKED)

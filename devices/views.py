@@ -81,9 +81,9 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
         return render(
             request, "devices/delete.html", {"device": device, "card": cards([device])[0]}
         )
-    number = f"+{device.phone}" if device.phone else _("no number")
+    named = f"{device} (+{device.phone})" if device.phone else str(device)
     if device.remove(request.user):  # type: ignore[arg-type]  # the decorator has seen to that
-        text = _("Deleted: %(device)s (%(number)s).") % {"device": device, "number": number}
+        text = _("Deleted: %(device)s.") % {"device": named}
         note(request, device, text, flag=DELETION)
     return redirect("devices:list")
 

@@ -109,7 +109,8 @@ def discard(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     leads = Lead.objects.with_skip_reason().select_related("device", "person")
     lead = get_object_or_404(leads.prefetch_related("niches", "triggers"), pk=pk)
-    return render(request, "leads/detail.html", {"lead": lead})
+    history = lead.messages.select_related("attachment")[:20]  # read only by who may see messages
+    return render(request, "leads/detail.html", {"lead": lead, "history": history})
 
 
 @require_POST

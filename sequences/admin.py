@@ -72,6 +72,8 @@ class SequenceAdmin(QuickAdmin):
     def save_model(self, request: HttpRequest, obj: Sequence, form: Any, change: bool) -> None:
         obj.from_all_devices = not form.cleaned_data["devices"]
         super().save_model(request, obj, form, change)
+        if change and "devices" in form.changed_data:  # goes with them, and is no field itself
+            obj.save(update_fields=["from_all_devices"])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sequence]:
         return super().get_queryset(request).annotate(steps_count=Count("steps"))  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from broadcasts.rendering import longest, validate_body
+from broadcasts.rendering import check_message, validate_body
 from devices.models import Device
 from devices.queryset import DeviceQuerySet
 from leads.models import Lead, LeadQuerySet
@@ -105,7 +105,10 @@ class SequenceStep(models.Model):
         _("delay"), default=86_400,
         help_text=_("Seconds after the step before it; the first, after enrolment."),
     )  # fmt: skip
-    message = models.TextField(_("message"), max_length=4096, validators=[validate_body])
+    # Empty where a file says it all.
+    message = models.TextField(
+        _("message"), max_length=4096, blank=True, validators=[validate_body]
+    )
     attachment = models.ForeignKey(
         "attachments.Attachment", on_delete=models.PROTECT, null=True, blank=True,
         related_name="steps", verbose_name=_("picture, video or document"),
@@ -128,9 +131,7 @@ class SequenceStep(models.Model):
         return f"{self.sequence} · {self.position}"
 
     def clean(self) -> None:
-        if self.attachment:
-            filled = longest(self.message)
-            self.attachment.check_caption(self.message, filled=filled, field="message")
+        check_message(self.message, self.attachment)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Deletes the step; who waits for it waits for the one after it instead."""

@@ -56,6 +56,10 @@ class Newcomers:
     will_receive: int
     skipped: dict[SkipReason, int]
 
+    @property
+    def total(self) -> int:
+        return self.will_receive + sum(self.skipped.values())
+
 
 def newcomers(sequence: Sequence) -> Newcomers:
     counts = sequence.newcomers().with_skip_reason().skip_counts()

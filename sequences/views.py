@@ -26,14 +26,13 @@ def sequence_list(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     sequences = Sequence.objects.select_related("trigger").prefetch_related("devices")
     sequence = get_object_or_404(sequences, pk=pk)
-    context: dict[str, Any] = {
+    context = {
         "sequence": sequence,
         "standing": standings([sequence])[0],
         "steps": step_standings(sequence),
         "next_due_at": next_due_at(sequence),
+        "newcomers": newcomers(sequence),
     }
-    if sequence.status != Sequence.Status.ACTIVE:
-        context["newcomers"] = newcomers(sequence)
     return render(request, "sequences/detail.html", context)
 
 

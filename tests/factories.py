@@ -52,7 +52,10 @@ class DeviceFactory(factory.django.DjangoModelFactory):
         )
 
     name = factory.Sequence(lambda n: f"Sales {n:03}")
-    phone = factory.Sequence(lambda n: f"6011{n:08}")
+    transport = Device.SIMULATOR
+    phone = factory.LazyAttributeSequence(
+        lambda device, n: None if device.transport == Device.SIMULATOR else f"6011{n:08}"
+    )
     daily_limit = None
     sends_from = None
     sends_until = None

@@ -99,3 +99,22 @@ def test_a_viewer_changes_nothing(viewer_client: Client, name: str) -> None:
 def test_a_viewer_may_look(viewer_client: Client, name: str) -> None:
     # 286: there is nothing to come, so htmx need not ask again.
     assert viewer_client.get(address(name)).status_code in (200, 286)
+
+
+def test_an_outsider_is_told_which_groups_there_are(outsider_client: Client) -> None:
+    said = outsider_client.get(reverse("overview")).content.decode()
+    assert "group Viewer" in said
+    assert "or Operator" in said
+
+
+def test_a_viewer_is_told_which_groups_do_what_a_viewer_may_not(viewer_client: Client) -> None:
+    said = viewer_client.get(reverse("campaigns:create")).content.decode()
+    assert "group Operator" in said
+    assert "group Admin" in said
+    assert "group Viewer" not in said
+
+
+def test_an_operator_is_sent_to_the_admins(operator_client: Client) -> None:
+    said = operator_client.get(reverse("devices:new")).content.decode()
+    assert "group Admin" in said
+    assert "Operator" not in said

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -152,10 +154,12 @@ def _short(number: float) -> str:
 
 @dataclass(frozen=True)
 class Curve:
-    """Where a forecast's curve bends, in a drawing 330 wide."""
+    """Where a forecast's curve bends, in a drawing 330 wide, and the times below it: beginning,
+    half, end. The one in the middle is left out where it would repeat another."""
 
     half_x: str
     end_x: str
+    labels: tuple[str, str, str]
 
 
 class Expected(Protocol):
@@ -170,9 +174,25 @@ class Expected(Protocol):
 def curve(forecast: Expected) -> Curve | None:
     """Returns the curve of a forecast, None where there is none or all goes at once."""
     first, half, finish = forecast.first_at, forecast.half_at, forecast.finish_at
-    if not (first and half and finish) or finish <= first:
+    if not (first and half and finish) or finish - first < timedelta(seconds=1):
         return None
     end_x = 310.0
+    shown = _tells_apart(first, finish)
+    begins, halves, ends = (
+        date_format(timezone.localtime(at), shown) for at in (first, half, finish)
+    )
+    labels = (begins, "" if halves in (begins, ends) else halves, ends)
     # Kept away from the edges, where the times of beginning and end are written.
-    half_x = min(max((half - first) / (finish - first) * end_x, 60.0), 260.0)
-    return Curve(f"{half_x:.1f}", f"{end_x:.1f}")
+    edge = 30.0 + 6 * max(map(len, labels))
+    half_x = min(max((half - first) / (finish - first) * end_x, edge), 320.0 - edge)
+    return Curve(f"{half_x:.1f}", f"{end_x:.1f}", labels)
+
+
+def _tells_apart(first: datetime, finish: datetime) -> str:
+    """Returns the shortest format in which these two read differently, and so does what is
+    between them, mostly."""
+    if finish - first < timedelta(minutes=10):
+        return "H:i:s"
+    if timezone.localtime(first).date() == timezone.localtime(finish).date():
+        return "H:i"
+    return "D H:i" if finish - first < timedelta(days=6) else "j M"

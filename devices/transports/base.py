@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A file that a message carries; its text is the caption.
+    """A file that a message carries; its text is the caption, and may be empty.
 
     `id` is Siaran's number of the file, which none other ever gets.
     `read` returns what is in it, from memory or the database, and may raise. `sha256` is its hash:

@@ -44,7 +44,8 @@ def test_a_damaged_file_is_never_sent() -> None:
 def test_no_picture_is_larger_than_a_column_can_say() -> None:
     assert AttachmentFactory(content=jpeg(65_535, 1), name="a.jpg").width == 65_535
     head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\xff" * 8
-    assert Attachment.objects.keep(ContentFile(head), "a.png").width == 65_535
+    content = ContentFile(head + bytes(9) + b"\0\0\0\0IEND" + bytes(4))
+    assert Attachment.objects.keep(content, "a.png").width == 65_535
 
 
 def test_what_nothing_refers_to_is_swept_away_after_a_day() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from attachments.kinds import LIST_BYTES, MOST_BYTES, NotTaken, Recognised, recognise
 from attachments.models import clean_name
+from attachments.wholeness import PIECE_BYTES
 from tests.attachments.files import MP4, OLD_OFFICE, PDF, PNG, archive, box, jpeg
 
 ODT = archive(mimetype="application/vnd.oasis.opendocument.text")
@@ -103,15 +104,34 @@ def test_a_zip_file_with_very_many_names_is_a_zip_file_whatever_they_are() -> No
     assert recognise(io.BytesIO(many), "a.docx").content_type == "application/zip"
 
 
+@pytest.mark.parametrize("whole", [jpeg(), PNG, MP4, box(b"3gp5"), PDF])
+def test_a_file_whose_end_is_missing_is_refused(whole: bytes) -> None:
+    for missing in (2, 3, len(whole) // 3, len(whole) // 2):
+        with pytest.raises(NotTaken, match=r"its end is missing|damaged"):
+            recognise(io.BytesIO(whole[:-missing]), "a")
+
+
+@pytest.mark.parametrize("whole", [jpeg(), PNG, MP4, box(b"3gp5"), PDF])
+@pytest.mark.parametrize("behind", [bytes(5_000), b"\n", b"SEFT and whatever a phone writes there"])
+def test_what_stands_behind_the_end_does_no_harm(whole: bytes, behind: bytes) -> None:
+    recognise(io.BytesIO(whole + behind), "a")
+
+
+def test_an_end_is_found_wherever_it_is_read_in_two() -> None:
+    for filled in range(PIECE_BYTES - 20, PIECE_BYTES + 20):
+        recognise(io.BytesIO(b"%PDF-1.7\n" + b"x" * filled + b"%%EOF"), "a.pdf")
+
+
 def test_a_picture_s_size_is_read_behind_what_its_camera_wrote() -> None:
     found = recognise(io.BytesIO(jpeg(4000, 3000)), "a.jpg")
     assert (found.width, found.height) == (4000, 3000)
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xff\xd8\xff\xe1\xff\xff", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\0\0"]
+    "head", [b"\xff\xd8\xff\xda\0\2", b"\xff\xd8\xff\xe0\0\0", b"\xff\xd8\xff\xff\xe0\0\2"]
 )
-def test_a_picture_whose_size_cannot_be_found_has_none(content: bytes) -> None:
+def test_a_picture_whose_size_cannot_be_found_has_none(head: bytes) -> None:
+    content = head + b"drawn" + b"\xff\xd9"
     assert recognise(io.BytesIO(content), "a.jpg").width == 0
 
 

@@ -6,7 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from attachments.models import Attachment
-from tests.attachments.files import PDF
+from tests.attachments.files import PDF, jpeg
 from tests.factories import PNG, AttachmentFactory
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,9 @@ def test_a_picture_is_shown_where_it_stands(viewer_client: Client) -> None:
     assert response["Content-Type"] == "image/png"
     assert response["Content-Disposition"].startswith("inline")
     assert response["X-Content-Type-Options"] == "nosniff"
-    assert "sandbox" in response["Content-Security-Policy"]
+    # A browser puts a picture that is opened by itself on a page of its own, with styles in it.
+    policy = "default-src 'none'; sandbox; style-src 'unsafe-inline'"
+    assert response["Content-Security-Policy"] == policy
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,7 @@ def test_a_document_is_for_saving_and_nothing_that_a_browser_runs(
     response = viewer_client.get(address(AttachmentFactory(name=name, content=content)))
     assert response["Content-Type"] == "application/octet-stream"
     assert response["Content-Disposition"] == f'attachment; filename="{name}"'
+    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
 
 
 def test_what_a_browser_has_is_not_sent_again(viewer_client: Client) -> None:
@@ -80,3 +83,12 @@ def test_an_empty_file_is_refused(operator_client: Client) -> None:
     file = SimpleUploadedFile("a.png", b"")
     text = operator_client.post(UPLOAD, {"attachment": file}).content.decode()
     assert "This file is empty." in text
+
+
+def test_a_picture_that_was_copied_in_part_is_refused_beside_its_field(
+    operator_client: Client,
+) -> None:
+    file = SimpleUploadedFile("a.jpg", jpeg()[:-10])
+    text = operator_client.post(UPLOAD, {"attachment": file}).content.decode()
+    assert "its end is missing" in text
+    assert not Attachment.objects.exists()

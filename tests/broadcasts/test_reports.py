@@ -12,7 +12,12 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from broadcasts import reports
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.shares import by_device
-from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory
+from tests.factories import (
+    AttachmentFactory,
+    BroadcastMessageFactory,
+    CampaignFactory,
+    DeviceFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -205,6 +210,15 @@ def test_the_same_text_to_the_same_person_shows_from_whatever_campaign() -> None
     assert reports.health().repeated_today == 0
     ended(timezone.now(), body="The shop is open.", lead=first.lead)
     assert reports.health().repeated_today == 1
+
+
+def test_without_a_text_the_same_file_to_the_same_person_is_the_same() -> None:
+    first = ended(timezone.now(), body="", attachment=AttachmentFactory())
+    ended(timezone.now(), body="", attachment=AttachmentFactory(), lead=first.lead)
+    assert reports.health().repeated_today == 0
+    again = ended(timezone.now(), body="", attachment=first.attachment, lead=first.lead)
+    assert reports.health().repeated_today == 1
+    assert list(reports.repeated(timezone.localdate())) == [again]
 
 
 def test_the_fleet_names_what_needs_somebody() -> None:

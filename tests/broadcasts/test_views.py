@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
 from tests.factories import (
+    AttachmentFactory,
     BroadcastMessageFactory,
     CampaignFactory,
     DeviceFactory,
@@ -52,6 +53,31 @@ def test_the_list_says_where_each_message_stands_and_why(viewer_client: Client) 
         "Nobody can tell whether it arrived.",
     ):
         assert words in page
+
+
+def test_the_list_shows_which_message_carries_which_file(
+    viewer_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    campaign, device = CampaignFactory(sending=True), DeviceFactory()
+    picture = AttachmentFactory(name="Shop.png")
+    with_file = {"campaign": campaign, "device": device, "attachment": picture}
+    BroadcastMessageFactory.create_batch(5, **with_file, body="Look")
+    # Left out before it was written: nothing was to be brought.
+    BroadcastMessageFactory(**with_file, status="skipped", skip_reason="opted_out", body="")
+    with django_assert_max_num_queries(14):
+        page = viewer_client.get(reverse("messages:list")).content.decode()
+    assert page.count("Shop.png") == 5
+    assert "picture" in page
+
+
+def test_a_message_without_a_text_shows_its_file(viewer_client: Client) -> None:
+    message = BroadcastMessageFactory(body="", attachment=AttachmentFactory(name="Shop.png"))
+    url = reverse("messages:detail", args=[message.pk])
+    page = viewer_client.get(url).content.decode()
+    assert "Picture Shop.png" in page
+    assert "No text" not in page
+    BroadcastMessage.objects.update(status="skipped", skip_reason="opted_out")
+    assert "left out before it was written" in viewer_client.get(url).content.decode()
 
 
 @pytest.fixture

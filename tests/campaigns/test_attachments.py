@@ -44,6 +44,39 @@ def test_a_draft_is_saved_with_its_file(operator_client: Client) -> None:
     assert page.count(shows(campaign.attachment)) == 2  # in its field, and in the bubble
 
 
+def test_a_file_needs_no_text(operator_client: Client) -> None:
+    operator_client.post(NEW, entered(then="save", message=" ", attachment=picture()))
+    campaign = Campaign.objects.get()
+    assert (campaign.message, str(campaign.attachment)) == ("", "Shop.png")
+    DeviceFactory(online=True)
+    LeadFactory()
+    page = operator_client.get(url("review", campaign)).content.decode()
+    assert "Send 1 message" in page
+    assert shows(campaign.attachment) in page
+
+
+def test_neither_a_text_nor_a_file_is_an_error_at_the_text(operator_client: Client) -> None:
+    page = operator_client.post(NEW, entered(then="save", message="")).content.decode()
+    assert "Write a text, or add a file" in page
+    assert 'id="id_message_error"' in page
+    draft = CampaignFactory(message="", attachment=AttachmentFactory())
+    data = {"attachment-kept": draft.attachment.pk, "attachment-remove": "1", "message": ""}
+    page = operator_client.post(url("edit", draft), entered(then="save", **data)).content.decode()
+    assert "Write a text, or add a file" in page
+    draft.refresh_from_db()
+    assert draft.attachment
+
+
+def test_only_the_same_file_says_the_same_without_a_text(operator_client: Client) -> None:
+    attachment = AttachmentFactory()
+    CampaignFactory(sending=True, message="", attachment=attachment, title="October")
+    same = CampaignFactory(message="", attachment=attachment)
+    other = CampaignFactory(message="", attachment=AttachmentFactory(name="Other.png"))
+    assert "says the same" in operator_client.get(url("review", same)).content.decode()
+    assert "says the same" not in operator_client.get(url("review", other)).content.decode()
+    assert "says the same" not in operator_client.get(NEW).content.decode()
+
+
 def test_a_file_is_not_asked_for_again_when_something_else_is_wrong(
     operator_client: Client,
 ) -> None:
@@ -134,7 +167,7 @@ def test_a_copy_carries_the_same_file(operator_client: Client) -> None:
     assert Campaign.objects.exclude(pk=original.pk).get().attachment == original.attachment
 
 
-@pytest.mark.parametrize("message", ["Hi {name|there}", "Hi {first_name}, {niche}"])
+@pytest.mark.parametrize("message", ["Hi {name|there}", "Hi {first_name}, {niche}", ""])
 def test_each_message_of_a_campaign_carries_its_file(message: str) -> None:
     DeviceFactory(online=True)
     LeadFactory.create_batch(3)
@@ -145,4 +178,5 @@ def test_each_message_of_a_campaign_carries_its_file(message: str) -> None:
     )  # fmt: skip
     fan_out(campaign)
     messages = BroadcastMessage.objects.exclude(lead=left_out)
-    assert [message.attachment for message in messages] == [campaign.attachment] * 3
+    assert [message.carried for message in messages] == [campaign.attachment] * 3
+    assert all(bool(sent.body) is bool(message) for sent in messages)

@@ -298,24 +298,6 @@ def test_what_is_in_use_cannot_be_deleted(boss_client: Client, model: type[Model
     assert boss_client.post(url(model, "delete", unused.pk), {"post": "yes"}).status_code == 302
 
 
-def test_saving_a_device_leaves_its_lease_alone(boss_client: Client) -> None:
-    """The form was read before a broadcaster took the device."""
-    device = factories.DeviceFactory()
-    model_admin = admin.site.get_model_admin(Device)
-    request = boss_client.get(url(Device, "change", device.pk)).wsgi_request
-    form = model_admin.get_form(request, device)(
-        {"name": "Renamed", "transport": "simulator", "enabled": "on", "min_delay_seconds": 5,
-         "max_delay_seconds": 15, "timezone": "Asia/Kuala_Lumpur"}, instance=device,
-    )  # fmt: skip
-    assert form.is_valid(), form.errors
-    Device.objects.filter(pk=device.pk).update(worker_id="w", lease_epoch=7)
-
-    model_admin.save_model(request, form.instance, form, change=True)
-
-    saved = Device.objects.get(pk=device.pk)
-    assert (saved.name, saved.worker_id, saved.lease_epoch) == ("Renamed", "w", 7)
-
-
 def test_only_drafts_can_be_edited(boss_client: Client) -> None:
     campaign = factories.CampaignFactory(sending=True)
 

@@ -100,3 +100,11 @@ def _queries(client: Client) -> int:
 def test_a_scheduler_that_is_late_is_not_said_to_run(viewer_client: Client) -> None:
     Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=4))
     assert ">not running<" in viewer_client.get(URL).content.decode()
+
+
+def test_a_device_that_nobody_has_paired_is_not_said_to_rest(viewer_client: Client) -> None:
+    DeviceFactory(transport="neonize", session="")
+    page = viewer_client.get(URL).content.decode()
+    assert "1 without a phone" in page
+    assert "not paired" in page
+    assert "at rest" not in page

@@ -33,6 +33,12 @@ def test_a_cap_below_one_is_refused_once_with_what_to_do_instead(
     assert "empty for no cap" in said
 
 
+def test_a_number_that_somebody_made_up_stays_out(admin_client: Client) -> None:
+    device = DeviceFactory(phone=None)
+    page = saved_with(admin_client, device, phone="60123456789")
+    assert "has no number" in page.context["adminform"].form.errors["phone"][0]
+
+
 def test_a_pause_below_a_second_is_refused_as_a_pause(admin_client: Client) -> None:
     page = saved_with(admin_client, DeviceFactory(), min_delay_seconds="-1")
     assert page.context["adminform"].form.errors["min_delay_seconds"] == [

@@ -4,10 +4,13 @@ for each and a phone that scans, is in tests/whatsapp/test_pairing.py."""
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from devices.models import Device
@@ -128,7 +131,7 @@ def test_a_wrong_number_is_refused_and_its_session_thrown_away(
 ) -> None:
     device = DeviceFactory(transport="neonize", phone=own, session="before")
     if of_another:
-        DeviceFactory(phone=of_another)
+        DeviceFactory(transport="neonize", phone=of_another)
     pairing = claimed(device, siti)
     assert not pairing.succeed(PHONE)
 
@@ -212,7 +215,19 @@ def test_deleting_keeps_the_messages_and_frees_name_and_number(siti: User) -> No
     pairing.refresh_from_db()
     assert pairing.state == "cancelled"
     assert Unlinking.objects.get().session == "s1"
-    DeviceFactory(name="Sales 01", phone=PHONE)
+    DeviceFactory(name="Sales 01", transport="neonize", phone=PHONE)
+
+
+def test_a_number_that_a_simulated_device_was_once_given_is_free_to_be_paired(
+    device: Device, siti: User
+) -> None:
+    simulated = DeviceFactory(phone=PHONE)
+    migration = import_module("devices.migrations.0010_simulated_devices_have_no_number")
+    migration.take_numbers_away(apps, SimpleNamespace(connection=connection))
+
+    simulated.refresh_from_db()
+    assert simulated.phone is None
+    assert claimed(device, siti).succeed(PHONE)
 
 
 def test_an_unlinking_is_claimed_once_and_tried_again_when_its_process_dies(siti: User) -> None:

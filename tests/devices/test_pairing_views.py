@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -67,21 +68,33 @@ def test_an_admin_adds_a_whatsapp_device_and_is_led_to_pairing_it(admin_client: 
     assert LogEntry.objects.get().change_message
 
 
-def test_a_simulated_device_is_ready_at_once_with_a_number_in_any_spelling(
-    admin_client: Client,
-) -> None:
+def test_a_simulated_device_is_ready_at_once_and_has_no_number(admin_client: Client) -> None:
+    """One that was made up could be a real account's, and stand in the way of pairing that."""
+    assert 'name="phone"' not in admin_client.get(reverse("devices:new")).content.decode()
     data = PACE | {"name": "Sales", "transport": "simulator", "phone": "012-345 6789"}
     response = admin_client.post(reverse("devices:new"), data)
     device = Device.objects.get()
     assert response["Location"] == reverse("devices:detail", args=[device.pk])
-    assert device.phone == "60123456789"
+    assert device.phone is None
+    assert "no number" not in admin_client.get(reverse("devices:list")).content.decode()
+
+
+def test_the_account_of_another_transport_is_added_with_its_number_in_any_spelling(
+    admin_client: Client, settings: LazySettings
+) -> None:
+    settings.TRANSPORTS = settings.TRANSPORTS | {"folder": "no.such.module.Class"}
+    assert 'name="phone"' in admin_client.get(reverse("devices:new")).content.decode()
+    data = PACE | {"name": "Sales", "transport": "folder", "phone": "012-345 6789"}
+    admin_client.post(reverse("devices:new"), data)
+    assert Device.objects.get().phone == "60123456789"
+    again = admin_client.post(reverse("devices:new"), data | {"name": "Support"})
+    assert "This number is another device&#x27;s." in again.content.decode()
 
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
         ("name", "Sales 01", "Another device has this name."),
-        ("phone", "60123456789", "already exists"),
         ("min_delay_seconds", "0", "nobody writes without one"),
         ("daily_limit", "0", "switch the device off"),
         ("max_delay_seconds", "2", "shorter than the shortest"),
@@ -92,8 +105,8 @@ def test_a_simulated_device_is_ready_at_once_with_a_number_in_any_spelling(
 def test_what_cannot_be_is_said_at_its_field_and_nothing_is_lost(
     admin_client: Client, field: str, value: str, words: str
 ) -> None:
-    DeviceFactory(name="Sales 01", phone="60123456789")
-    data = PACE | {"name": "Sales 02", "transport": "simulator", "phone": "", field: value}
+    DeviceFactory(name="Sales 01")
+    data = PACE | {"name": "Sales 02", "transport": "simulator", field: value}
     page = admin_client.post(reverse("devices:new"), data).content.decode()
     assert words in page
     assert data["name"] in page
@@ -101,7 +114,9 @@ def test_what_cannot_be_is_said_at_its_field_and_nothing_is_lost(
 
 
 def test_an_operator_renames_and_paces_a_device_and_adds_none(operator_client: Client) -> None:
-    device = DeviceFactory(name="Sales 01", phone="60123456789", worker_id="w", lease_epoch=3)
+    device = DeviceFactory(
+        name="Sales 01", transport="neonize", phone="60123456789", worker_id="w", lease_epoch=3
+    )
     url = reverse("devices:edit", args=[device.pk])
     assert 'value="Sales 01"' in operator_client.get(url).content.decode()
     operator_client.post(url, PACE | {"name": "Support", "min_delay_seconds": 10})
@@ -133,7 +148,9 @@ def test_nothing_is_started_before_the_notice_is_accepted(
     assert "do not allow bulk or automated messages" in page()
     assert "Without this nothing is linked" in post(operator_client, "pair", device, method="qr")
     assert not Pairing.objects.exists()
-    assert "Waiting for a broadcaster" in post(operator_client, "pair", device, **QR)
+    waiting = post(operator_client, "pair", device, **QR)
+    assert "Waiting for a broadcaster" in waiting
+    assert "do not allow bulk or automated messages" in waiting  # still to be read
     assert Pairing.objects.get().accepted_by == "operator"
     assert LogEntry.objects.count() == 1
 
@@ -161,7 +178,7 @@ def test_who_has_accepted_it_is_not_asked_again_but_everybody_else_is(
 def test_a_code_needs_the_number_of_the_phone(
     operator_client: Client, device: Device, phone: str, words: str
 ) -> None:
-    DeviceFactory(phone="60123456780")
+    DeviceFactory(transport="neonize", phone="60123456780")
     said = post(operator_client, "pair", device, **QR | {"method": "code", "phone": phone})
     assert words in said
     assert not Pairing.objects.exists()

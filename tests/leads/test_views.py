@@ -16,7 +16,12 @@ from django.utils import timezone
 from leads.models import Lead
 from leads.phones import display_phone
 from leads.uploads import sweep
-from tests.factories import BroadcastMessageFactory, LeadFactory, SequenceContactFactory
+from tests.factories import (
+    AttachmentFactory,
+    BroadcastMessageFactory,
+    LeadFactory,
+    SequenceContactFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -195,6 +200,14 @@ def test_a_lead_shows_its_consent_messages_and_sequences(operator_client: Client
     page = operator_client.get(reverse("leads:detail", args=[lead.pk])).content.decode()
     for words in ("sign-up form", "VITAC", "Hi <strong>Ali</strong>", contact.sequence.name):
         assert words in page
+
+
+def test_a_lead_s_page_shows_which_message_carried_a_file(viewer_client: Client) -> None:
+    lead = LeadFactory()
+    BroadcastMessageFactory(lead=lead, attachment=AttachmentFactory(name="Shop.png"))
+    BroadcastMessageFactory(lead=lead)
+    page = viewer_client.get(reverse("leads:detail", args=[lead.pk])).content.decode()
+    assert page.count("Shop.png") == 1
 
 
 def test_an_opt_out_is_recorded_with_who_did_it_and_only_once(operator_client: Client) -> None:

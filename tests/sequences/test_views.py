@@ -9,14 +9,17 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django_q.models import Schedule
 
 from attachments.models import Attachment
+from broadcasts.models import BroadcastMessage
 from leads.models import SkipReason
 from sequences.forms import SequenceForm
 from sequences.models import Sequence, SequenceStep
 from sequences.standing import delay_in_words
 from tests.attachments.files import PDF
 from tests.factories import (
+    AttachmentFactory,
     BroadcastMessageFactory,
     DeviceFactory,
     LeadFactory,
@@ -191,11 +194,28 @@ def test_a_file_stays_with_its_step_while_others_are_written(operator_client: Cl
     assert not Sequence.objects.exists()
 
 
-def test_a_file_without_a_text_is_no_step(operator_client: Client) -> None:
-    posted = form(step(1, "", attachment=SimpleUploadedFile("Guide.pdf", PDF)))
-    page = operator_client.post(reverse("sequences:create"), posted).content.decode()
-    assert "This field is required" in page
-    assert not Sequence.objects.exists()
+def test_a_file_needs_no_text(operator_client: Client) -> None:
+    posted = form(step(1, "", attachment=SimpleUploadedFile("Guide.pdf", PDF)), step(2, ""))
+    operator_client.post(reverse("sequences:create"), posted)
+    written = SequenceStep.objects.get()
+    assert (written.message, str(written.attachment)) == ("", "Guide.pdf")
+
+
+def test_a_step_that_loses_its_text_and_has_no_file_is_refused(operator_client: Client) -> None:
+    sequence = SequenceStepFactory(position=1, message="Before").sequence
+    url = reverse("sequences:edit", args=[sequence.pk])
+    page = operator_client.post(url, of(sequence, step1={"message": " "})).content.decode()
+    assert "Write a text, or add a file" in page
+    assert sequence.steps.get().message == "Before"
+
+
+def test_who_reaches_a_step_without_a_text_gets_its_file() -> None:
+    DeviceFactory(online=True)
+    step = SequenceStepFactory(position=1, message="", attachment=AttachmentFactory())
+    LeadFactory(triggers=[step.sequence.trigger.name])
+    Sequence.objects.process()
+    message = BroadcastMessage.objects.get()
+    assert (message.body, message.carried) == ("", step.attachment)
 
 
 def test_a_step_that_nobody_received_is_deleted_and_its_position_used_again(
@@ -307,6 +327,29 @@ def test_before_it_is_activated_it_says_who_gets_it_and_who_does_not(
 
     assert "Activate for 2 leads" in page.content.decode()
     assert page.context["newcomers"].skipped == {SkipReason.OPTED_OUT: 1}
+
+
+def test_once_it_is_active_it_says_who_is_enrolled_and_when(operator_client: Client) -> None:
+    step = SequenceStepFactory(delay_seconds=3600)
+    sequence = step.sequence
+    url = reverse("sequences:detail", args=[sequence.pk])
+    page = operator_client.get(url).content.decode()
+    assert "Whoever gets it is enrolled within a minute." in page
+
+    LeadFactory.create_batch(2, triggers=[sequence.trigger.name])
+    page = operator_client.get(url).content.decode()
+    assert "Within a minute" in page
+    assert "<dd>2</dd>" in page
+    assert "The first step is due 1 hour after that." in page
+    assert "scheduler is not running" not in page
+
+    Schedule.objects.all().delete()
+    page = operator_client.get(url).content.decode()
+    assert "nobody is enrolled" in page
+    assert "Within a minute" not in page
+
+    Sequence.objects.process()
+    assert "Once the scheduler runs" not in operator_client.get(url).content.decode()
 
 
 def test_editing_does_not_undo_a_pause_that_came_meanwhile() -> None:

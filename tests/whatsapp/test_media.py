@@ -57,6 +57,12 @@ def test_a_file_arrives_byte_by_byte_with_the_text_as_its_caption(
     session.hears("Receipt", provider_message_id=outcome.provider_message_id, kind="delivered")
 
 
+def test_a_picture_needs_no_caption(session: Sessions, phone: PhoneOf) -> None:
+    assert isinstance(session.send(phone.number, "", file=PICTURE), Accepted)
+    (got,) = phone.received()
+    assert (got.text, got.media) == ("", PNG)
+
+
 def test_a_file_is_read_and_uploaded_once_for_all_who_get_it(
     whatsapp: Double, session: Sessions, new_phone: NewPhone
 ) -> None:

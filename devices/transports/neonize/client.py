@@ -246,7 +246,8 @@ def _written(message: OutgoingMessage, file: Any, token: bytes) -> Any:
     about = {
         "URL": file.url, "directPath": file.DirectPath, "mediaKey": file.MediaKey,
         "fileEncSHA256": file.FileEncSHA256, "fileSHA256": file.FileSHA256,
-        "fileLength": file.FileLength, "mimetype": media.content_type, "caption": message.body,
+        "fileLength": file.FileLength, "mimetype": media.content_type,
+        "caption": message.body or None,  # none rather than an empty one
     }  # fmt: skip
     match media.kind:
         case "image":
