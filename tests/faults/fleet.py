@@ -201,7 +201,7 @@ class Fleet:
             return
         code = place.process.poll()
         found = children(place.pid) if place.sends and code is None else []
-        workers = {pid for pid in found if is_ours(pid)}
+        workers = {pid for pid in found if is_worker(pid)}
         gone = place.workers - workers
         place.workers = workers
         place.known |= {pid: birth(pid) for pid in workers}
@@ -267,11 +267,12 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
-def is_ours(pid: int) -> bool:
-    """Whether it runs Python: whoever looks for a library starts what lists them, for a moment."""
+def is_worker(pid: int) -> bool:
+    """Whether this child is one that its supervisor has started, in a session of its own. Whoever
+    looks for a library starts what lists them, for a moment, and looks like itself until then."""
     try:
-        return Path(f"/proc/{pid}/exe").resolve() == Path(sys.executable).resolve()
-    except OSError:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
         return False
 
 

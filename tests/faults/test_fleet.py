@@ -19,7 +19,8 @@ OBEYS = READY.format("signal.signal(signal.SIGTERM, lambda *_: exit(0))")
 DEAF = READY.format("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
 SUPERVISES = (
     "import signal, subprocess, sys, time\n"
-    f"child = subprocess.Popen([sys.executable, '-c', {WAITS!r}, sys.argv[1]])\n"
+    f"command = [sys.executable, '-c', {WAITS!r}, sys.argv[1]]\n"
+    "child = subprocess.Popen(command, start_new_session=True)\n"
     "signal.signal(signal.SIGTERM, lambda *_: (child.terminate(), child.wait(), exit(0)))\n"
     "while True: time.sleep(0.1)"
 )
