@@ -11,6 +11,9 @@ from typing import BinaryIO
 # Pieces into which files are divided; no real one has as many.
 MOST_PIECES = 10_000
 PIECE_BYTES = 1024 * 1024
+BOXES = frozenset(
+    b"ftyp styp moov moof mfra mdat sidx meta udta uuid free skip wide pdin pnot".split()
+)
 START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
 
 
@@ -56,7 +59,7 @@ def _video(file: BinaryIO) -> bool:
         file.seek(at)
         head = file.read(16)
         length, name = int.from_bytes(head[:4]), head[4:8]
-        if len(head) < 8 or not name.isalnum():
+        if len(head) < 8 or name not in BOXES:
             break  # the end, or what somebody has put behind it
         if length == 1:
             length = int.from_bytes(head[8:16])

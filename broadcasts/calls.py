@@ -29,7 +29,9 @@ class Calls:
         self._worker_id = worker_id
 
     def heard(self) -> list[Call]:
-        return [Call(*row) for row in claiming.ask(*self._statement)]
+        rows = claiming.ask(*self._statement)
+        return [Call(*columns, *map(bool, (usable, free, over)))
+                for *columns, usable, free, over in rows]  # fmt: skip
 
     @cached_property
     def _statement(self) -> tuple[str, tuple[Any, ...]]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,6 +10,11 @@ from broadcasts.claimed import Claimed
 from broadcasts.outcomes import Sent
 from devices.models import Device
 from devices.transports.base import Session
+
+
+def clock() -> float:
+    """Seconds that also pass while the process is stopped or the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(slots=True)
@@ -29,3 +36,23 @@ class Lease:
         """When the pause behind this one is over, which counts from when it really left."""
         at = self.slot.next_send_at
         return at and at + timedelta(seconds=sent.late_seconds)
+
+
+class Departure:
+    """What a session asks as the last thing before a message leaves: whether it may.
+
+    The pause behind the message counts from the last time that it was asked: before that a session
+    may have uploaded a file for seconds.
+    """
+
+    def __init__(self, may_send: Callable[[], bool], began_at: float) -> None:
+        self._may_send = may_send
+        self._began_at = self._asked_at = began_at
+
+    def __call__(self) -> bool:
+        self._asked_at = clock()
+        return self._may_send()
+
+    @property
+    def late_seconds(self) -> float:
+        return self._asked_at - self._began_at

@@ -15,7 +15,7 @@ from django.conf import settings
 from broadcasts import closing, pacing
 from broadcasts.calls import Call, Calls
 from broadcasts.checking import Checks
-from broadcasts.lease import Lease
+from broadcasts.lease import Lease, clock
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent, settle_unknown, unknown_of
 from broadcasts.retrying import survive_conflicts
@@ -36,11 +36,6 @@ ASKED_AT_ONCE = 500
 LATE_SECONDS = 0.04  # from hand-over to send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 OUTDATED_SECONDS = 3600.0  # a transport whose library WhatsApp no longer talks to
-
-
-def clock() -> float:
-    """Seconds that also pass while the process is stopped or the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Leases:
@@ -105,9 +100,9 @@ class Leases:
         """Puts off what comes next where these left late: the pause was counted from the hand-over,
         but is one between sends.
 
-        Stored for the next holder, and before it is recorded that they were sent: behind what is
-        found handed over the pause begins anew. Only where that makes a difference, which it does
-        not where the pause is over by now, as with none at all.
+        Stored for the next holder, and before it is recorded that they were sent: what ends as
+        interrupted begins its pause anew. Only where that makes a difference, which it does not
+        where the pause is over by now, as with none at all.
         """
         now = self.now()
         late = {
@@ -118,8 +113,8 @@ class Leases:
             and next_at > now
         }
         if late:
-            ours = Device.objects.held_by({pk: self.held[pk].epoch for pk in late}, self.worker_id)
-            survive_conflicts(ours.put_off)(late)
+            # Also of one that is another's by now: it has sent at that time all the same.
+            survive_conflicts(Device.objects.put_off)(late)
 
     def end_sends(self, results: Sequence[Sent]) -> list[Lease]:
         """Frees the devices that these were sent from; returns their leases."""
@@ -208,7 +203,8 @@ class Leases:
         database_time = Worker.objects.beat(
             self.worker_id, devices=len(self.held), capacity=self.capacity
         )
-        self._clock_offset = database_time.timestamp() - clock()
+        # Rather ahead of the database than behind it, however long its answer took.
+        self._clock_offset = database_time.timestamp() - asked_at
         kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
         lost = set(self.held) - kept
         for pk in lost:

@@ -194,7 +194,7 @@ class BroadcastMessage(models.Model):
     @property
     def carried(self) -> Attachment | None:
         """The file that it brings; none where it was left out before it was written."""
-        is_written = self.body or self.status != self.Status.SKIPPED
+        is_written = self.device_id or self.status != self.Status.SKIPPED
         return self.attachment if is_written else None
 
     @property

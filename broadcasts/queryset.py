@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from broadcasts import claiming
+from broadcasts.pacing import Pace, random_gap
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
 from leads.models import Lead, SkipReason
@@ -296,16 +298,29 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     ) -> dict[str, int]:
         """Frees stuck messages: what has not left goes back to pending, the rest is unknown.
 
-        Returns how many of each.
+        Returns how many of each. The rest may have left late, as late as the owner's lease let it,
+        and nobody could say so any more: the pauses behind it begin now.
         """
         stuck = self.stuck(older_than)
         if dry_run:
             counts = stuck.counts()
             return {"released": counts["processing"], "unknown": counts["queued"]}
+        stuck.filter(status="queued")._begin_pauses_anew()
         return {
             "released": stuck._free("processing", RELEASED),
             "unknown": stuck._free("queued", INTERRUPTED),
         }
+
+    def _begin_pauses_anew(self) -> None:
+        rows = self.order_by().values_list("device_id", "min_delay_seconds", "max_delay_seconds")
+        gaps = {pk: gap for pk, *gap in _read(rows)}
+        until: dict[int, datetime | Combinable] = {}
+        for device in Device.objects.filter(pk__in=[pk for pk in gaps if pk]):
+            pace = Pace(device.min_delay_seconds, device.max_delay_seconds)
+            seconds = random_gap(pace, *gaps[device.pk]) / device.speed
+            until[device.pk] = Now() + timedelta(seconds=seconds)
+        if until:
+            survive_conflicts(Device.objects.put_off)(until)
 
     def _free(self, status: str, values: dict[str, Any]) -> int:
         freed = 0

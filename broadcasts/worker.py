@@ -28,8 +28,8 @@ from broadcasts.claimed import Claimed
 from broadcasts.errands import Errands
 from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
-from broadcasts.lease import Lease
-from broadcasts.leases import LOOK_AROUND_SECONDS, Leases, clock
+from broadcasts.lease import Departure, Lease, clock
+from broadcasts.leases import LOOK_AROUND_SECONDS, Leases
 from broadcasts.lookout import LONGEST_PAUSE_SECONDS, Lookout
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.outcomes import Sent
@@ -259,31 +259,30 @@ class Broadcaster:
         """Runs in a thread of its own."""
         # Between the hand-over and here the process may have been stopped for a while, and the
         # device may be another's by now.
-        may_leave = partial(self._leases.may_send, lease)
-        if not may_leave():
+        departure = Departure(partial(self._leases.may_send, lease), began_at)
+        if not departure():
             self._put(Sent(message, NotSent()))
             return
-        late_seconds = clock() - began_at
         try:
-            answer: Answer = lease.session.send(self._shelf.pack(message, may_leave))
+            answer: Answer = lease.session.send(self._shelf.pack(message, departure))
         except FileGone as error:
             answer = Refused("file_gone", str(error))
         except Exception as error:  # whatever it was, it has not said that nothing left
             logger.exception("Message %s: the transport failed", message.pk)
             answer = Unknown("transport_error", str(error))
         if isinstance(answer, Future):
-            answer.add_done_callback(partial(self._answered, message, late_seconds))
+            answer.add_done_callback(partial(self._answered, message, departure))
         else:
-            self._put(Sent(message, answer, late_seconds))
+            self._put(Sent(message, answer, departure.late_seconds))
 
-    def _answered(self, message: Claimed, late_seconds: float, answer: Future[Outcome]) -> None:
+    def _answered(self, message: Claimed, departure: Departure, answer: Future[Outcome]) -> None:
         """Runs in whichever thread has the answer."""
         if error := answer.exception():
             logger.error("Message %s: the transport failed", message.pk, exc_info=error)
             outcome: Outcome = Unknown("transport_error", str(error))
         else:
             outcome = answer.result()
-        self._put(Sent(message, outcome, late_seconds))
+        self._put(Sent(message, outcome, departure.late_seconds))
 
     # What comes back
 

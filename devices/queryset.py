@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from devices.among import Among
 from devices.transports import PAIRED
@@ -147,10 +147,17 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             worker_id="", lease_expires_at=None, status=_offline_if_online()
         )
 
-    def put_off(self, until: Mapping[int, datetime]) -> int:
-        """Lets these devices {id: moment} send nothing before then; returns how many."""
-        at = Case(*(When(pk=pk, then=Value(until[pk])) for pk in sorted(until)))
-        return self.filter(pk__in=sorted(until)).update(next_send_at=at)
+    def put_off(self, until: Mapping[int, datetime | Combinable]) -> int:
+        """Lets these devices {id: moment} send nothing before then; returns how many.
+
+        A later moment stays: who sent from a device may say so late, and others have since.
+        """
+        at = Case(
+            *(When(pk=pk, then=until[pk]) for pk in sorted(until)),
+            output_field=models.DateTimeField(),
+        )
+        later = Greatest(Coalesce("next_send_at", at), at)
+        return self.filter(pk__in=sorted(until)).update(next_send_at=later)
 
     def change_status(
         self,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
@@ -8,6 +10,8 @@ from django.test import Client
 
 
 def pytest_configure() -> None:
+    # As Ctrl-C: what tests have started is ended by them, and not left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Without collectstatic, the names of hashed files are not known.
     plain = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.STORAGES["staticfiles"]["BACKEND"] = plain

@@ -15,6 +15,8 @@ from django.db import connection
 from tests.faults.fleet import ROOT
 from tests.faults.server import find_mariadbd
 
+pytestmark = pytest.mark.faults
+
 LIMIT_SECONDS = 900
 
 
