@@ -1,0 +1,30 @@
+"""Reading what comes next while the database writes what was read before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import connection, connections
+
+Page = TypeVar("Page")
+
+
+def read_ahead(pages: Iterator[Page]) -> Iterator[Page]:
+    """Yields the same, each while the next one is read: in a thread, on a connection, of its own.
+
+    Close it, so that the thread ends. Inside of a transaction it reads in line: another connection
+    would not see what that has written.
+    """
+    if connection.in_atomic_block:
+        yield from pages
+        return
+    with ThreadPoolExecutor(1, "read-ahead") as thread:
+        try:
+            reading = thread.submit(next, pages, None)
+            while (page := reading.result()) is not None:
+                reading = thread.submit(next, pages, None)
+                yield page
+        finally:
+            thread.submit(connections.close_all)  # the thread's own
