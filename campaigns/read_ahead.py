@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,13 +11,14 @@ from django.db import connection, connections
 Page = TypeVar("Page")
 
 
-def read_ahead(pages: Iterator[Page]) -> Iterator[Page]:
+def read_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
     """Yields the same, each while the next one is read: in a thread, on a connection, of its own.
 
     Close it, so that the thread ends. Inside of a transaction it reads in line: another connection
-    would not see what that has written.
+    would not see what that has written. On SQLite as well: who waits there to write only looks now
+    and then whether it can, and gets in while a page is read.
     """
-    if connection.in_atomic_block:
+    if connection.in_atomic_block or connection.vendor == "sqlite":
         yield from pages
         return
     with ThreadPoolExecutor(1, "read-ahead") as thread:

@@ -1,4 +1,5 @@
-"""Where nobody's transaction is open, as in a scheduler, pages are read ahead by a thread."""
+"""Where nobody's transaction is open, as in a scheduler, a thread reads pages ahead. On SQLite they
+are read in line, with the same promises."""
 
 from __future__ import annotations
 
@@ -62,6 +63,7 @@ def when_staged(page: int, then: Callable[[], object]) -> Callable[..., Any]:
     return look
 
 
+@pytest.mark.mysql
 def test_the_next_page_is_read_while_the_one_before_is_written() -> None:
     second = threading.Event()
 
@@ -77,6 +79,7 @@ def test_the_next_page_is_read_while_the_one_before_is_written() -> None:
     assert not is_reading()
 
 
+@pytest.mark.mysql
 @pytest.mark.parametrize("pages_written", [1, 5])
 def test_the_thread_and_its_connection_end_with_the_writer(pages_written: int) -> None:
     used = []
