@@ -67,6 +67,8 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         Campaign.objects.filter(pk=campaign.pk).update(resumed_at=Now())
         return False
     _freeze_audience(campaign)
+    if time.monotonic() >= stop_at:
+        return False
     placed = _placing(campaign, allocation, starts_at)
     with closing(read_ahead(_pages(campaign, audience, placed))) as pages:
         for entries, last_lead_id in pages:

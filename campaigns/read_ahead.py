@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
+
+logger = logging.getLogger(__name__)
 
 Page = TypeVar("Page")
 
@@ -23,9 +26,15 @@ def read_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
         return
     with ThreadPoolExecutor(1, "read-ahead") as thread:
         try:
+            thread.submit(connection.ensure_connection).result()
+        except (RuntimeError, OperationalError) as error:  # no more threads, or connections
+            logger.warning("A campaign's pages are read one after the other: %s", error)
+            yield from pages
+            return
+        try:
             reading = thread.submit(next, pages, None)
             while (page := reading.result()) is not None:
                 reading = thread.submit(next, pages, None)
                 yield page
         finally:
-            thread.submit(connections.close_all)  # the thread's own
+            thread.submit(connections.close_all).result()  # the thread's own

@@ -99,6 +99,17 @@ def test_the_thread_and_its_connection_end_with_the_writer(pages_written: int) -
     assert {own.connection for own in used} == {None}
 
 
+@pytest.mark.mysql
+def test_a_host_that_gives_no_more_threads_reads_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    names = (threading.current_thread().name for _ in range(2))
+
+    assert list(read_ahead(names)) == ["MainThread"] * 2
+
+
 def test_a_page_that_cannot_be_read_is_the_writers_trouble() -> None:
     def pages() -> Iterator[int]:
         yield 1
