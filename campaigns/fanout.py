@@ -10,7 +10,8 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,8 +29,9 @@ from broadcasts.rendering import greeting_of, prepare, variables_of
 from broadcasts.retrying import survive_conflicts
 from campaigns.audience import Audience
 from campaigns.models import Campaign
+from campaigns.read_ahead import read_ahead
 from devices.models import Device
-from leads.models import Lead
+from leads.models import Lead, LeadQuerySet
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ CHUNK = 1_000
 # Messages share a deadline for so long, so that a million have a few hundred between them.
 GRAIN = timedelta(minutes=5)
 Priority = BroadcastMessage.Priority
+# Makes messages of recipients, and of who has talked with which device.
+Placing = Callable[[Iterable[Any], set[tuple[int, int]]], list[Entry]]
 
 
 def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
@@ -63,41 +67,50 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         Campaign.objects.filter(pk=campaign.pk).update(resumed_at=Now())
         return False
     _freeze_audience(campaign)
+    if time.monotonic() >= stop_at:
+        return False
     placed = _placing(campaign, allocation, starts_at)
-    while time.monotonic() < stop_at:
-        last_lead_id = _end_of_page(campaign)
-        if last_lead_id is None:
-            return _complete(campaign)
-        recipients = list(_recipients(campaign, audience, last_lead_id))
+    with closing(read_ahead(_pages(campaign, audience, placed))) as pages:
+        for entries, last_lead_id in pages:
+            if time.monotonic() >= stop_at or not _commit_page(campaign, entries, last_lead_id):
+                return False
+    return _complete(campaign)
+
+
+def _pages(
+    campaign: Campaign, audience: Audience, placed: Placing
+) -> Iterator[tuple[list[Entry], int]]:
+    """Yields the messages of PAGE leads at a time, and the last of these leads' ids.
+
+    Begins behind the checkpoint, and then goes its own way: it is read ahead of what is written.
+    """
+    after, newest = campaign.checkpoint_lead_id, campaign.audience_max_lead_id or 0
+    while after < newest:
+        upto = _end_of_page(after, newest)
+        recipients = list(_recipients(campaign, audience.leads_between(after, upto)))
         # Of those who get it alone: their history is read, however much there is of others'.
         talked = known([row[0] for row in recipients if not row[2]])
-        entries = placed(recipients, talked)
-        if not _commit_page(campaign, entries, last_lead_id):
-            return False
-    return False
+        yield placed(recipients, talked), upto
+        after = upto
 
 
-def _end_of_page(campaign: Campaign) -> int | None:
-    """Returns the last id of the next PAGE leads, whoever they are; None after the last lead.
+def _end_of_page(after: int, newest: int) -> int:
+    """Returns the last id of the next PAGE leads, whoever they are.
 
     Of leads, not of the audience: to find the next of a small audience, the database would look
     through all the rest, and for a large one gather its niches anew for each page.
     """
-    newest = campaign.audience_max_lead_id or 0
-    if campaign.checkpoint_lead_id >= newest:
-        return None
-    leads = Lead.objects.filter(pk__gt=campaign.checkpoint_lead_id, pk__lte=newest)
-    ids = leads.order_by("pk").values_list("pk", flat=True)
-    return ids[PAGE - 1 : PAGE].first() or newest
+    ids = Lead.objects.filter(pk__gt=after, pk__lte=newest).order_by("pk")
+    return ids.values_list("pk", flat=True)[PAGE - 1 : PAGE].first() or newest
 
 
-def _recipients(campaign: Campaign, audience: Audience, last_lead_id: int) -> Iterable[Any]:
-    """Returns the audience up to there: id, device and skip reason of each, and, where Python has
-    to fill in the text, also name, number and niches.
+def _recipients(campaign: Campaign, leads: LeadQuerySet) -> Iterable[Any]:
+    """Returns id, device and skip reason of each, and, where Python has to fill in the text, also
+    name, number and niches.
 
     Without making an object of each: there are many.
     """
-    leads = audience.leads_between(campaign.checkpoint_lead_id, last_lead_id).order_by("pk")
+    leads = leads.order_by("pk")
     decided_by = ("pk", "device_id", F("skip_reason"))
     if greeting_of(campaign.message):
         return leads.values_list(*decided_by)
@@ -179,9 +192,7 @@ def _complete(campaign: Campaign) -> bool:
     )
 
 
-def _placing(
-    campaign: Campaign, allocation: Allocation, starts_at: datetime
-) -> Callable[[Iterable[Any], set[tuple[int, int]]], list[Entry]]:
+def _placing(campaign: Campaign, allocation: Allocation, starts_at: datetime) -> Placing:
     """Returns what makes the messages of recipients: the text filled in, a device, its lane, a
     deadline."""
     # What the database can fill in itself need not travel there a million times.

@@ -1,0 +1,40 @@
+"""Reading what comes next while the database writes what was read before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.db import OperationalError, connection, connections
+
+logger = logging.getLogger(__name__)
+
+Page = TypeVar("Page")
+
+
+def read_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
+    """Yields the same, each while the next one is read: in a thread, on a connection, of its own.
+
+    Close it, so that the thread ends. Inside of a transaction it reads in line: another connection
+    would not see what that has written. On SQLite as well: who waits there to write only looks now
+    and then whether it can, and gets in while a page is read.
+    """
+    if connection.in_atomic_block or connection.vendor == "sqlite":
+        yield from pages
+        return
+    with ThreadPoolExecutor(1, "read-ahead") as thread:
+        try:
+            thread.submit(connection.ensure_connection).result()
+        except (RuntimeError, OperationalError) as error:  # no more threads, or connections
+            logger.warning("A campaign's pages are read one after the other: %s", error)
+            yield from pages
+            return
+        try:
+            reading = thread.submit(next, pages, None)
+            while (page := reading.result()) is not None:
+                reading = thread.submit(next, pages, None)
+                yield page
+        finally:
+            thread.submit(connections.close_all).result()  # the thread's own
