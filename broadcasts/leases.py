@@ -38,6 +38,12 @@ AVOID_SECONDS = 60.0  # a device whose session could not be opened
 OUTDATED_SECONDS = 3600.0  # a transport whose library WhatsApp no longer talks to
 
 
+def _is_fresh(since: float) -> bool:
+    """Whether leases that were asked for then, by clock(), still hold for long enough."""
+    safe_seconds: float = settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
+    return clock() < since + safe_seconds
+
+
 class Leases:
     """The devices of one broadcaster, kept fresh and shared fairly with the others."""
 
@@ -68,8 +74,7 @@ class Leases:
     def are_safe(self) -> bool:
         """Whether the leases are fresh enough to send. Measured by this host's own clock, which
         counts on while the process is stopped."""
-        safe_seconds: float = settings.LEASE_SECONDS * SAFE_SHARE_OF_LEASE
-        return clock() < self._renewed_at + safe_seconds
+        return _is_fresh(self._renewed_at)
 
     def may_send(self, lease: Lease) -> bool:
         """Whether this device is ours to send from, asked from any thread."""
@@ -319,6 +324,7 @@ class Leases:
         return dict(takeable)
 
     def _take(self, ids: list[int]) -> None:
+        asked_at = clock()
         taken = survive_conflicts(Device.objects.take_leases)(ids, self.worker_id) if ids else {}
         if not taken:
             return
@@ -326,6 +332,11 @@ class Leases:
         freed = BroadcastMessage.objects.filter(device_id__in=sorted(taken)).unstick()
         logger.info("Worker %s took %d devices, freed %s", self.worker_id, len(taken), freed)
         for device in Device.objects.filter(pk__in=sorted(taken)):
+            if not _is_fresh(asked_at):
+                # This process was stopped. Opened now, a session would throw out that of whoever
+                # may have the device since; what is not held runs out, or is given back here.
+                self._release({pk: epoch for pk, epoch in taken.items() if pk not in self.held})
+                return
             self._open(device, taken[device.pk])
 
     def _open(self, device: Device, epoch: int) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -187,3 +188,25 @@ def test_the_pages_say_until_when_a_device_is_left_alone(operator_client: Client
     page = operator_client.get(url).content.decode()
     assert "It is left alone" not in page
     assert ELSEWHERE.reason not in page
+
+
+def test_who_was_stopped_while_it_opened_what_it_took_opens_no_more_of_it(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    """Whoever has the others since would be thrown out by a second session of the account."""
+
+    def open_it(held: Leases, device: Device, epoch: int) -> None:
+        held.held[device.pk] = lease_of(device, epoch=epoch)
+
+    DeviceFactory.create_batch(3)
+    mine, now = broadcaster("worker"), leases.clock()
+    stopped_seconds = settings.LEASE_SECONDS
+    monkeypatch.setattr(Leases, "_open", open_it)
+    monkeypatch.setattr(
+        leases, "clock", lambda: now + (stopped_seconds if len(mine.held) == 2 else 0)
+    )
+
+    mine.keep()
+
+    assert len(mine.held) == 2
+    assert Device.objects.filter(worker_id="").count() == 1, "another may have it at once"
