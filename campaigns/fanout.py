@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 PAGE = 5_000
 # Written and committed at once. So long whoever inserts another message, or writes to one of these
 # leads or devices, has to wait.
-CHUNK = 750
+CHUNK = 900
 # Messages share a deadline for so long, so that a million have a few hundred between them.
 GRAIN = timedelta(minutes=5)
 Priority = BroadcastMessage.Priority
