@@ -54,7 +54,8 @@ class MessageFilterForm(forms.Form):
             # The newest ones and the chosen one: a list of thousands is no help.
             choices = field.queryset.order_by("-pk").values_list("pk", flat=True)[:OFFERED]
             chosen = str(self.data.get(name, ""))
-            offered = [*choices, *([int(chosen)] if chosen.isdecimal() else [])]
+            is_key = chosen.isdecimal() and len(chosen) < 19  # SQLite compares with no longer one
+            offered = [*choices, *([int(chosen)] if is_key else [])]
             field.queryset = field.queryset.filter(pk__in=offered)
             self.fields[name] = field
 

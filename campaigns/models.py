@@ -123,7 +123,8 @@ class Campaign(models.Model):
         return self.title
 
     def clean(self) -> None:
-        if (self.min_delay_seconds or 0) > (self.max_delay_seconds or 0):
+        # Without a longest pause the devices' own is it, or the shortest where that is longer.
+        if self.max_delay_seconds and (self.min_delay_seconds or 0) > self.max_delay_seconds:
             raise ValidationError(
                 {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
             )
@@ -142,7 +143,8 @@ class Campaign(models.Model):
     def pauses(self) -> str:
         """The pauses that it asks its devices for, in words: each keeps its own where those are
         longer."""
-        shortest, longest = self.min_delay_seconds, self.max_delay_seconds
+        shortest = self.min_delay_seconds
+        longest = max(shortest, self.max_delay_seconds)
         if not longest:
             return gettext("pauses as its devices have them")
         if shortest == longest:

@@ -133,7 +133,7 @@ def check_linked_devices(
         return []
     return [
         Warning(
-            f"{count} devices are linked to a phone, and cannot be used from this host: {problem}",
+            f"Devices of WhatsApp, {count} of them, cannot be used from this host: {problem}",
             hint="Only hosts of broadcasters need this; see README.md.",
             id="siaran.W002",
         )

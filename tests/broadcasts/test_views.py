@@ -63,7 +63,8 @@ def test_the_list_shows_which_message_carries_which_file(
     with_file = {"campaign": campaign, "device": device, "attachment": picture}
     BroadcastMessageFactory.create_batch(5, **with_file, body="Look")
     # Left out before it was written: nothing was to be brought.
-    BroadcastMessageFactory(**with_file, status="skipped", skip_reason="opted_out", body="")
+    left_out = {"device": None, "status": "skipped", "skip_reason": "opted_out", "body": ""}
+    BroadcastMessageFactory(**with_file | left_out)
     with django_assert_max_num_queries(14):
         page = viewer_client.get(reverse("messages:list")).content.decode()
     assert page.count("Shop.png") == 5
@@ -77,6 +78,8 @@ def test_a_message_without_a_text_shows_its_file(viewer_client: Client) -> None:
     assert "Picture Shop.png" in page
     assert "No text" not in page
     BroadcastMessage.objects.update(status="skipped", skip_reason="opted_out")
+    assert "Picture Shop.png" in viewer_client.get(url).content.decode(), "it was written"
+    BroadcastMessage.objects.update(device=None)
     assert "left out before it was written" in viewer_client.get(url).content.decode()
 
 
@@ -274,3 +277,8 @@ def test_the_page_tells_what_became_of_it_before(operator_client: Client, operat
 
     assert "The media host was down." in page
     assert f"by {operator}" in page
+
+
+@pytest.mark.parametrize("name", ["device", "campaign", "sequence"])
+def test_an_id_that_none_can_be_is_no_error(viewer_client: Client, name: str) -> None:
+    assert viewer_client.get(reverse("messages:list"), {name: "9" * 23}).status_code == 200

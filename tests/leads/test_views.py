@@ -344,3 +344,13 @@ def test_sweeping_passes_over_what_another_request_removes(
     monkeypatch.setattr(Path, "glob", lambda *_args: iter(listed))
     assert sweep() == 1
     assert [path.name for path in upload_folder.iterdir()] == ["new.csv"]
+
+
+@pytest.mark.parametrize("niche", ["9" * 23, "none of them", "-1"])
+def test_a_niche_that_there_is_not_is_ignored(viewer_client: Client, niche: str) -> None:
+    LeadFactory(name="Siti")
+
+    response = viewer_client.get(reverse("leads:list"), {"niche": niche})
+
+    assert response.status_code == 200
+    assert "Siti" in response.content.decode()
