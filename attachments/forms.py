@@ -28,10 +28,12 @@ HINT = gettext_lazy(
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a form was sent for the field: a new file, the one it had, or neither."""
+    """What a form was sent for the field: a new file, the one it had, or neither; and the name of
+    one that was refused before, as long as nobody has said to go on without it."""
 
     upload: UploadedFile[bytes] | None = None
     kept: str = ""
+    refused: str = ""
 
 
 class AttachmentInput(forms.FileInput):
@@ -43,7 +45,9 @@ class AttachmentInput(forms.FileInput):
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Chosen:
         removed = data.get(f"{name}-remove")
         kept = "" if removed else data.get(f"{name}-kept", "")
-        return Chosen(files.get(name), kept if kept.isdecimal() and len(kept) < 19 else "")
+        refused = "" if data.get(f"{name}-without") else data.get(f"{name}-refused", "")
+        kept = kept if kept.isdecimal() and len(kept) < 19 else ""
+        return Chosen(files.get(name), kept, refused[:100])
 
     def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
         return name not in files and f"{name}-kept" not in data
@@ -75,6 +79,14 @@ class BoundAttachment(forms.BoundField):
         taken: Attachment | None = getattr(value.upload, "attachment", None)
         return taken or (_find(value.kept) if value.kept else None)
 
+    @property
+    def refused(self) -> str:
+        """The name of the file that was not taken. The browser has forgotten it by now."""
+        value = self.value()
+        if not (self.errors and isinstance(value, Chosen)):
+            return ""
+        return str(value.upload.name)[:100] if value.upload else value.refused
+
 
 class AttachmentField(forms.Field):
     """Takes a file at once, whatever else is wrong with the form; its value is an Attachment."""
@@ -91,6 +103,9 @@ class AttachmentField(forms.Field):
         super().__init__(**kwargs)
 
     def clean(self, value: Chosen) -> Attachment | None:
+        if value.upload is None and value.refused:
+            said = _("%(name)s was not taken. Choose another file, or say to go on without it.")
+            raise ValidationError(said % {"name": value.refused})
         if value.upload is None:
             return self._kept(value.kept)
         upload = value.upload

@@ -35,7 +35,7 @@ class NicheSelect(forms.SelectMultiple):
         return [(None, [everything], 0), *groups]
 
 
-class NichesField(forms.ModelMultipleChoiceField):
+class NichesField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # none at run time
     def clean(self, value: Any) -> Any:
         """Leaves out what is longer than any key: SQLite refuses to compare with it."""
         return super().clean([key for key in value or () if len(str(key)) < 19])

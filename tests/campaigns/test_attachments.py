@@ -180,3 +180,27 @@ def test_each_message_of_a_campaign_carries_its_file(message: str) -> None:
     messages = BroadcastMessage.objects.exclude(lead=left_out)
     assert [message.carried for message in messages] == [campaign.attachment] * 3
     assert all(bool(sent.body) is bool(message) for sent in messages)
+
+
+def test_a_refused_file_is_not_forgotten_by_the_form_that_is_sent_afterwards(
+    operator_client: Client,
+) -> None:
+    """A browser has forgotten the file by then: the campaign would go out without it."""
+    upload = f"{reverse('attachments:upload')}?name=attachment"
+    answer = operator_client.post(upload, {"attachment": picture("song.mp3", b"ID3" + bytes(99))})
+    assert 'name="attachment-refused" value="song.mp3"' in answer.content.decode()
+
+    sent = {"then": "save", "message": "Hello", "attachment-refused": "song.mp3"}
+    text = operator_client.post(NEW, entered(**sent)).content.decode()
+    assert "song.mp3 was not taken" in text
+    assert "Go on without song.mp3" in text
+    assert not Campaign.objects.exists()
+
+    operator_client.post(NEW, entered(**sent, **{"attachment-without": "1"}))
+    assert Campaign.objects.get().attachment is None
+
+
+def test_another_file_takes_the_place_of_one_that_was_refused(operator_client: Client) -> None:
+    sent = entered(then="save", message="Hello", attachment=picture("a.png"))
+    operator_client.post(NEW, sent | {"attachment-refused": "song.mp3"})
+    assert Campaign.objects.get().attachment
