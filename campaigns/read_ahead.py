@@ -26,7 +26,7 @@ def read_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
         return
     with ThreadPoolExecutor(1, "read-ahead") as thread:
         try:
-            thread.submit(connection.ensure_connection).result()
+            thread.submit(_connect).result()
         except (RuntimeError, OperationalError) as error:  # no more threads, or connections
             logger.warning("A campaign's pages are read one after the other: %s", error)
             yield from pages
@@ -38,3 +38,7 @@ def read_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
                 yield page
         finally:
             thread.submit(connections.close_all).result()  # the thread's own
+
+
+def _connect() -> None:
+    connection.ensure_connection()  # of the thread that this is called in
