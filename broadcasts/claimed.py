@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
+from devices.among import Among
 from leads.models import Lead, SkipReason, skip_reason
 
 if TYPE_CHECKING:
@@ -46,33 +48,40 @@ class Claimed:
     refusal: str
 
     @classmethod
-    def read(cls, messages: QuerySet[BroadcastMessage]) -> list[Claimed]:
-        """Returns these messages, which must be claimed, by key."""
-        rows = messages.order_by("pk").values_list(
-            "pk",
-            "processing_worker_id",
-            "device_id",
-            "lead_id",
-            "campaign_id",
-            "sequence_step_id",
-            "priority",
-            "body",
-            "attachment_id",
-            "min_delay_seconds",
-            "max_delay_seconds",
-            "attempts",
-            "restarts",
-            Coalesce("lead__whatsapp_phone", "recipient_phone"),
-            F("lead__device_id"),
-            F("lead__person_id"),
-            skip_reason("lead__"),
-        )
-        return [cls(*row) for row in rows]
+    def read(
+        cls, model: type[BroadcastMessage], *conditions: Among, **lookups: object
+    ) -> list[Claimed]:
+        """Returns the messages that fit, which must be claimed, by key."""
+        return [cls(*row) for row in _rows(model).filter(*conditions, **lookups)]
 
     @property
     def key(self) -> str:
         """What the transport is given to recognise this message by."""
         return keys(self.pk, self.restarts)[-1]
+
+
+@lru_cache
+def _rows(model: type[BroadcastMessage]) -> QuerySet[BroadcastMessage, tuple[Any, ...]]:
+    """All of them, in the order of Claimed's fields. Made once: it took as long as to read them."""
+    return model.objects.order_by("pk").values_list(
+        "pk",
+        "processing_worker_id",
+        "device_id",
+        "lead_id",
+        "campaign_id",
+        "sequence_step_id",
+        "priority",
+        "body",
+        "attachment_id",
+        "min_delay_seconds",
+        "max_delay_seconds",
+        "attempts",
+        "restarts",
+        Coalesce("lead__whatsapp_phone", "recipient_phone"),
+        F("lead__device_id"),
+        F("lead__person_id"),
+        skip_reason("lead__"),
+    )
 
 
 def keys(pk: int, restarts: int) -> list[str]:

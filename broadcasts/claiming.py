@@ -171,7 +171,7 @@ def claim(
         connection.close_if_unusable_or_obsolete()
         if interrupted:
             interrupted()
-    claimed = Claimed.read(model.objects.filter(Among("pk", heads), processing_worker_id=token))
+    claimed = Claimed.read(model, Among("pk", heads), processing_worker_id=token)
     if claimed:
         refuse_second(model, claimed)
         logger.info(

@@ -165,5 +165,5 @@ class BroadcastMessageFactory(factory.django.DjangoModelFactory):
 
 def claimed_of(message: BroadcastMessage) -> Claimed:
     """Returns it as the broadcaster has it in hand that claimed it."""
-    (claimed,) = Claimed.read(BroadcastMessage.objects.filter(pk=message.pk))
+    (claimed,) = Claimed.read(BroadcastMessage, pk=message.pk)
     return claimed
