@@ -208,8 +208,9 @@ class Leases:
         database_time = Worker.objects.beat(
             self.worker_id, devices=len(self.held), capacity=self.capacity
         )
-        # Rather ahead of the database than behind it, however long its answer took.
-        self._clock_offset = database_time.timestamp() - asked_at
+        # Rather behind the database than ahead of it: a device that is asked for too early gets
+        # nothing, and rests.
+        self._clock_offset = database_time.timestamp() - clock()
         kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
         lost = set(self.held) - kept
         for pk in lost:
