@@ -312,8 +312,9 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         }
 
     def _begin_pauses_anew(self) -> None:
-        rows = self.order_by().values_list("device_id", "min_delay_seconds", "max_delay_seconds")
-        gaps = {pk: gap for pk, *gap in _read(rows)}
+        delays = ("min_delay_seconds", "max_delay_seconds")
+        rows = self.order_by(*delays).values_list("device_id", *delays)
+        gaps = {pk: gap for pk, *gap in _read(rows)}  # of several on a device, the longest
         until: dict[int, datetime | Combinable] = {}
         for device in Device.objects.filter(pk__in=[pk for pk in gaps if pk]):
             pace = Pace(device.min_delay_seconds, device.max_delay_seconds)
