@@ -115,6 +115,14 @@ def test_a_person_receives_reads_and_answers() -> None:
     assert SimulatedMessage.objects.filter(device=device, from_device=False).count() == 1
 
 
+def test_a_text_arrives_as_it_was_written(session: SimulatorSession) -> None:
+    body = "100 % %s %(key)s 'quoted' \"twice\" \\ `line`\nnext \0 🎉 நிறுத்து"
+
+    outcome_of(session.send(OutgoingMessage("message-1", "60123456789", body)))
+
+    assert SimulatedMessage.objects.get(from_device=True).body == body
+
+
 def test_the_newest_session_wins_even_in_one_transaction() -> None:
     device, other = DeviceFactory.create_batch(2)
 
