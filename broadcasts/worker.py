@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from functools import partial
 
 from django.db import InterfaceError, OperationalError, connection
@@ -38,7 +39,6 @@ from broadcasts.senders import Senders
 from broadcasts.shelf import FileGone, Shelf
 from devices.models import Device
 from devices.transports.base import Answer, Event, NotSent, Outcome, Refused, Unknown
-from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
 
@@ -215,10 +215,13 @@ class Broadcaster:
         self._served += len(handed)
 
     def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
-        """Lets devices be for a while that had nothing to send; the others are asked again, until
-        something of theirs is on its way."""
+        """Lets devices be for a while that had nothing to send. The others are asked again, until
+        something of theirs is on its way; and so are those whose pause ended just now, which by the
+        database's clock it may not have."""
+        just_now = self._leases.now() - timedelta(seconds=IDLE_SECONDS)
         for lease in due:
-            if lease.device.pk in served:
+            ended_at = lease.slot.next_send_at
+            if lease.device.pk in served or (ended_at and ended_at > just_now):
                 lease.idle_seconds = IDLE_SECONDS
                 self._agenda.put(lease.device.pk, clock() + IDLE_SECONDS)
             else:
@@ -229,12 +232,7 @@ class Broadcaster:
         """Skips those whose lead may not be messaged any more since the message was queued."""
         by_reason: dict[str, list[Claimed]] = {}
         for message in claimed:
-            reason = message.refusal
-            if not message.lead_id:
-                # A test message has no lead from the start; a campaign's lost its own.
-                is_test = message.priority == BroadcastMessage.Priority.TEST
-                reason = "" if is_test else SkipReason.LEAD_DELETED
-            by_reason.setdefault(reason, []).append(message)
+            by_reason.setdefault(message.refusal, []).append(message)
         sendable = by_reason.pop("", [])
         for reason, messages in by_reason.items():
             BroadcastMessage.objects.skip(messages, reason)
