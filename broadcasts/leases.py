@@ -370,6 +370,7 @@ class Leases:
             for start in range(0, len(ids), closing.AT_ONCE):
                 mine = [pk for pk in ids[start : start + closing.AT_ONCE] if pk in self.held]
                 closed |= {pk: self.held[pk].epoch for pk in mine}
+                self._store_pauses(mine)
                 self._close(mine)
                 # This may take a second or more: those that are still held must not run out.
                 if self._is_renewal_due():
@@ -379,6 +380,13 @@ class Leases:
             self._release(closed)
         finally:  # where the database is away, the leases run out by themselves
             self._close(set(ids) & set(self.held))
+
+    def _store_pauses(self, ids: Iterable[int]) -> None:
+        """For the next holder: what is left of them, to the fraction of a second."""
+        now, slots = self.now(), {pk: self.held[pk].slot for pk in ids}
+        left = {pk: at for pk, slot in slots.items() if (at := slot.next_send_at) and at > now}
+        if left:
+            survive_conflicts(Device.objects.put_off)(left)
 
     def _release(self, epochs: Mapping[int, int]) -> None:
         if epochs:

@@ -129,6 +129,20 @@ def test_who_sent_late_says_so_although_the_device_is_another_s_by_now() -> None
     assert next_send_at(device) == now + MINUTE + 15 * SECOND
 
 
+def test_who_gives_a_device_back_leaves_all_of_the_pause_to_the_next() -> None:
+    """Also what was too little to be worth a statement while it had the device itself."""
+    device, holder = DeviceFactory(), of("holder")
+    until = timezone.now() + MINUTE
+    Device.objects.update(next_send_at=until)
+    holder.keep()
+    slot = holder.held[device.pk].slot
+    holder.held[device.pk].slot = slot._replace(next_send_at=until + leases.LATE_SECONDS * SECOND)
+
+    holder.give_back([device.pk])
+
+    assert next_send_at(device) == until + leases.LATE_SECONDS * SECOND
+
+
 def test_the_pause_counts_from_when_a_session_asked_last_whether_the_message_may_leave(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
