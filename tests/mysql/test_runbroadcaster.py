@@ -8,7 +8,7 @@ import sys
 from tests.processes import ROOT
 
 
-def test_a_broadcaster_that_starts_before_its_database_waits_for_it() -> None:
+def test_a_broadcaster_that_starts_before_its_database_waits_until_it_is_told_to_end() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         url = f"mysql://root@127.0.0.1:{nobody.getsockname()[1]}/siaran"
@@ -24,6 +24,8 @@ def test_a_broadcaster_that_starts_before_its_database_waits_for_it() -> None:
             for _ in range(2):
                 assert "The database does not answer yet" in process.stderr.readline()
             assert process.poll() is None
+            process.terminate()
+            assert process.wait(timeout=20) == 0
         finally:
             process.kill()
             process.communicate()

@@ -54,6 +54,9 @@ class Command(BaseCommand):
     ) -> None:
         if workers < 1 or devices_per_worker < 1:
             raise CommandError("--workers and --devices-per-worker are at least 1.")
+        # Until there is something to finish, also while the database does not answer.
+        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGINT, _end)
         self._check(supervisor)
         allow_files()
         runner: Broadcaster | Supervisor
@@ -94,3 +97,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"The database does not answer yet: {error}")
                 connection.close()
                 time.sleep(DATABASE_DOWN_SECONDS)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
