@@ -12,7 +12,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from broadcasts import leases
+from broadcasts import leases, lookout
 from broadcasts.lease import Lease
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.worker import Broadcaster
@@ -103,4 +103,23 @@ def test_a_message_that_leaves_late_puts_off_the_next(lost: bool) -> None:
     stored = Device.objects.get().next_send_at
     assert stored == lease.slot.next_send_at
     assert seen[0].next_send_at == stored, "who dies between the two leaves too short a pause"
+    broadcaster._finish()
+
+
+def test_a_device_whose_pause_is_not_quite_over_by_the_database_is_asked_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookout, "LONGEST_PAUSE_SECONDS", 300.0)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS_A_DEVICE", 300.0)
+    over_at = timezone.now() + timedelta(seconds=3)
+    device = DeviceFactory(next_send_at=over_at)
+    message = BroadcastMessageFactory(device=device)
+    broadcaster, lease = holding(device)
+    lease.slot = lease.slot._replace(next_send_at=over_at - timedelta(seconds=0.4))
+    broadcaster._put_down(lease)
+
+    turn_until(broadcaster, lambda: status_of(message) == "sent")
+
+    message.refresh_from_db()
+    assert message.sent_at > over_at
     broadcaster._finish()

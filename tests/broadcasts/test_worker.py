@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.db import OperationalError
 from django.utils import timezone
 
-from broadcasts import lookout, outcomes, worker
+from broadcasts import outcomes, worker
 from broadcasts.leases import clock
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import INTERRUPTED
@@ -258,28 +258,6 @@ def test_pauses_are_kept_through_a_restart(settings: LazySettings) -> None:
 
     assert campaign.counts()["pending"] == 1
     assert Device.objects.get().next_send_at > timezone.now()
-
-
-def test_a_device_whose_pause_is_not_quite_over_by_the_database_is_asked_again_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lookout, "LONGEST_PAUSE_SECONDS", 300.0)
-    monkeypatch.setattr(lookout, "LOOK_SECONDS_A_DEVICE", 300.0)
-    campaign = campaign_to(LeadFactory())
-    soon = timezone.now() + timedelta(seconds=1)
-    Device.objects.update(next_send_at=soon)
-    broadcaster = Broadcaster()
-    broadcaster.turn()
-    broadcaster._leases._clock_offset += 0.4  # ahead of the database's clock
-
-    def is_sent() -> bool:
-        broadcaster.turn()
-        return campaign.messages.filter(status="sent").exists()
-
-    wait_until(is_sent)
-    broadcaster._finish()
-
-    assert campaign.messages.get().sent_at > soon
 
 
 def test_outcomes_wait_for_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
