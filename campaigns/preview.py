@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 
 from attachments.models import Attachment
 from broadcasts.pacing import Pace, hold_of
-from broadcasts.rendering import render
+from broadcasts.rendering import render_draft
 from broadcasts.templatetags.holds import away, held, in_short
 from campaigns.audience import Audience, AudienceSummary
 from campaigns.forecast import DeviceShare, Forecast, forecast
@@ -113,7 +113,7 @@ def preview(
 ) -> Preview:
     """Returns what would happen if this message went to this audience. Changes nothing.
 
-    `message` is valid, or empty. `starts_at` None, or past, means now; an `offset` beyond the last
+    `message` need not be right yet. `starts_at` None, or past, means now; an `offset` beyond the last
     receiver shows the last.
     """
     starts_at = max(starts_at or timezone.now(), timezone.now())
@@ -129,7 +129,7 @@ def preview(
         warnings=[*_about_devices(devices), *_about_text(message, audience)],
         lead=lead,
         offset=offset,
-        text=render(message, lead) if lead else message,
+        text=render_draft(message, lead) if lead else message,
         attachment=attachment,
         forecast=forecast(audience, starts_at, min_delay_seconds, max_delay_seconds),
         starts_at=starts_at,
