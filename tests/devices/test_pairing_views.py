@@ -293,7 +293,13 @@ def test_cancelling_ends_it_once(operator_client: Client, device: Device) -> Non
     assert Pairing.objects.get().state == "cancelled"
 
 
-def test_the_page_says_when_no_broadcaster_can_pair(page: Callable[..., str]) -> None:
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_the_page_says_when_no_broadcaster_can_pair(
+    operator_client: Client, device: Device, page: Callable[..., str], is_waiting: bool
+) -> None:
+    if is_waiting:
+        post(operator_client, "pair", device, **QR)
+        assert "Waiting for a broadcaster" in page()
     missing = "No broadcaster with WhatsApp support is running."
     worker = broadcaster()
     assert missing in page()
