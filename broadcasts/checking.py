@@ -59,7 +59,7 @@ class Checks:
         if not isinstance(lease.session, Checking):
             return
         with self._changing:
-            self._turns[lease.device.pk] = Turn(lease)
+            self._turns[lease.device_id] = Turn(lease)
             if not self._thread:
                 self._thread = threading.Thread(target=self._run, name="checks", daemon=True)
                 self._thread.start()
@@ -95,7 +95,7 @@ class Checks:
                 connection.close()  # for a minute it is not needed
 
     def _take(self, turn: Turn) -> None:
-        pk = turn.lease.device.pk
+        pk = turn.lease.device_id
         try:
             self._check(turn.lease)
             turn.pause_seconds = EVERY_SECONDS
@@ -108,7 +108,7 @@ class Checks:
     def _check(self, lease: Lease) -> None:
         if not pacing.may_contact_first(lease.pace, lease.slot, timezone.now()):
             return  # whoever may write to nobody new today looks nobody up either
-        waiting = strangers_next(lease.device.pk)
+        waiting = strangers_next(lease.device_id)
         phones = [phone for phone in waiting if phone not in self._asked][:AT_ONCE]
         if not phones or not isinstance(lease.session, Checking):
             return
@@ -122,7 +122,7 @@ class Checks:
         missing = sum(not name for name in answers.values())
         logger.info(
             "Device %s: of %d numbers looked up %d are not on WhatsApp",
-            lease.device.pk, len(answers), missing,
+            lease.device_id, len(answers), missing,
         )  # fmt: skip
 
 

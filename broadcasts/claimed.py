@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import F
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 
 from devices.among import Among
@@ -63,25 +64,15 @@ class Claimed:
 @lru_cache
 def _rows(model: type[BroadcastMessage]) -> QuerySet[BroadcastMessage, tuple[Any, ...]]:
     """All of them, in the order of Claimed's fields. Made once: it took as long as to read them."""
-    return model.objects.order_by("pk").values_list(
-        "pk",
-        "processing_worker_id",
-        "device_id",
-        "lead_id",
-        "campaign_id",
-        "sequence_step_id",
-        "priority",
-        "body",
-        "attachment_id",
-        "min_delay_seconds",
-        "max_delay_seconds",
-        "attempts",
-        "restarts",
-        Coalesce("lead__whatsapp_phone", "recipient_phone"),
-        F("lead__device_id"),
-        F("lead__person_id"),
-        skip_reason("lead__"),
-    )
+    sources: dict[str, str | Combinable] = {
+        "token": "processing_worker_id",
+        "phone": Coalesce("lead__whatsapp_phone", "recipient_phone"),
+        "lead_device_id": F("lead__device_id"),
+        "lead_person_id": F("lead__person_id"),
+        "refusal": skip_reason("lead__"),
+    }
+    columns = [sources.get(field.name, field.name) for field in fields(Claimed)]
+    return model.objects.order_by("pk").values_list(*columns)
 
 
 def keys(pk: int, restarts: int) -> list[str]:
@@ -95,7 +86,17 @@ def keys(pk: int, restarts: int) -> list[str]:
     return [f"message-{pk}", *(f"message-{pk}-{n}" for n in range(1, restarts + 1))]
 
 
-def refuse_second(model: type[BroadcastMessage], claimed: Sequence[Claimed]) -> None:
+def refuse(model: type[BroadcastMessage], claimed: Sequence[Claimed]) -> None:
+    """Refuses what has no lead any more, and what the person has had, which no lead tells."""
+    for message in claimed:
+        if not message.lead_id:
+            # A test message has no lead from the start; a campaign's lost its own.
+            is_test = message.priority == model.Priority.TEST
+            message.refusal = "" if is_test else SkipReason.LEAD_DELETED
+    _refuse_second(model, claimed)
+
+
+def _refuse_second(model: type[BroadcastMessage], claimed: Sequence[Claimed]) -> None:
     """Refuses what the same person got, or is getting, under another number.
 
     That was written to before anybody knew that the two are one: the first of them is the person,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
-from broadcasts.claimed import Claimed, refuse_second
+from broadcasts.claimed import Claimed, refuse
 from broadcasts.retrying import survive_conflicts
 from devices.among import Among
 
@@ -173,7 +173,7 @@ def claim(
             interrupted()
     claimed = Claimed.read(model, Among("pk", heads), processing_worker_id=token)
     if claimed:
-        refuse_second(model, claimed)
+        refuse(model, claimed)
         logger.info(
             "Worker %s claimed %d messages",
             worker_id,

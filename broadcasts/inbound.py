@@ -107,7 +107,7 @@ class Reports:
     def _connect(self, leases: list[Lease]) -> None:
         for lease in leases:
             lease.connected = True
-        epochs = {lease.device.pk: lease.epoch for lease in leases}
+        epochs = {lease.device_id: lease.epoch for lease in leases}
         self._leases.change_status(epochs, Device.Status.ONLINE)
 
     def _handle(self, said: Said, leases: list[Lease]) -> None:
@@ -122,7 +122,7 @@ class Reports:
                     self._change(lease, event)
 
     def _change(self, lease: Lease, event: Event) -> None:
-        device, epochs = lease.device, {lease.device.pk: lease.epoch}
+        device, epochs = lease.device, {lease.device_id: lease.epoch}
         match event:
             case Disconnected(reason):
                 lease.connected = False

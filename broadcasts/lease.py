@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broadcasts import pacing
@@ -22,6 +22,7 @@ class Lease:
     """A device in this broadcaster's hands."""
 
     device: Device
+    device_id: int = field(init=False)  # asked for many times a message: a model's pk takes long
     epoch: int
     session: Session
     pace: pacing.Pace
@@ -31,6 +32,9 @@ class Lease:
     in_flight: Claimed | None = None
     look_again_at: float = 0.0  # by clock(): what was due is held, ask again then
     idle_seconds: float = 0.5  # and so long after the next time
+
+    def __post_init__(self) -> None:
+        self.device_id = self.device.pk
 
     def next_send_at(self, sent: Sent) -> datetime | None:
         """When the pause behind this one is over, which counts from when it really left."""

@@ -78,7 +78,7 @@ class Leases:
 
     def may_send(self, lease: Lease) -> bool:
         """Whether this device is ours to send from, asked from any thread."""
-        return self.are_safe() and self.held.get(lease.device.pk) is lease
+        return self.are_safe() and self.held.get(lease.device_id) is lease
 
     def now(self) -> datetime:
         """The database's time, as last heard."""
@@ -111,7 +111,7 @@ class Leases:
         """
         now = self.now()
         late = {
-            lease.device.pk: next_at
+            lease.device_id: next_at
             for lease, sent in self._sending(results)
             if sent.late_seconds > LATE_SECONDS
             and (next_at := lease.next_send_at(sent))
@@ -138,7 +138,7 @@ class Leases:
 
     def block_first_contacts(self, lease: Lease, until: datetime | None) -> None:
         """Records that WhatsApp lets this device write only to people it has talked with."""
-        ours = Device.objects.held_by({lease.device.pk: lease.epoch}, self.worker_id)
+        ours = Device.objects.held_by({lease.device_id: lease.epoch}, self.worker_id)
         survive_conflicts(ours.block_first_contacts)(until)
         self._write_to_nobody_new(lease, until)
 
@@ -158,7 +158,7 @@ class Leases:
         library, this process opens none of that transport's for a while.
         """
         lease.connected, lease.is_given_up = False, True
-        pk = lease.device.pk
+        pk = lease.device_id
         recorded = self.change_status(
             {pk: lease.epoch}, Device.Status.OFFLINE, reason=reason, until=until
         )

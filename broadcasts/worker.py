@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from functools import partial
 
 from django.db import InterfaceError, OperationalError, connection
@@ -38,7 +39,6 @@ from broadcasts.senders import Senders
 from broadcasts.shelf import FileGone, Shelf
 from devices.models import Device
 from devices.transports.base import Answer, Event, NotSent, Outcome, Refused, Unknown
-from leads.models import SkipReason
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Broadcaster:
         if lease.connected and lease.in_flight is None:
             now = self._leases.now()
             wait = pacing.earliest(lease.pace, lease.slot, now) - now
-            self._agenda.put(lease.device.pk, max(clock() + wait.total_seconds(), not_before))
+            self._agenda.put(lease.device_id, max(clock() + wait.total_seconds(), not_before))
 
     def _look_for_work(self) -> None:
         """Puts devices down again that had nothing to send, for when something of theirs is due."""
@@ -147,7 +147,7 @@ class Broadcaster:
         first_due = self._lookout.first_due(len(self._leases.held))
         now = self._leases.now()
         for lease in idle:
-            if at := first_due.get(lease.device.pk):
+            if at := first_due.get(lease.device_id):
                 due_at = clock() + (at - now).total_seconds()
                 self._put_down(lease, not_before=max(due_at, lease.look_again_at))
 
@@ -168,9 +168,9 @@ class Broadcaster:
         now = self._leases.now()
         claimed = BroadcastMessage.objects.claim(
             worker_id=self.id,
-            device_ids=[lease.device.pk for lease in due],
+            device_ids=[lease.device_id for lease in due],
             nobody_new=[
-                lease.device.pk
+                lease.device_id
                 for lease in due
                 if not pacing.may_contact_first(lease.pace, lease.slot, now)
             ],
@@ -190,7 +190,7 @@ class Broadcaster:
             gap = pacing.random_gap(
                 lease.pace, message.min_delay_seconds, message.max_delay_seconds
             )
-            slots[lease.device.pk] = pacing.after_send(
+            slots[message.device_id] = pacing.after_send(
                 lease.pace,
                 lease.slot,
                 now,
@@ -207,20 +207,23 @@ class Broadcaster:
             self._unrecorded += [Sent(message, NotSent()) for message in lost]
         for message in handed:
             lease = self._leases.held[message.device_id]
-            lease.slot = slots[lease.device.pk]
+            lease.slot = slots[message.device_id]
             lease.in_flight = message
-            self._agenda.drop([lease.device.pk])
+            self._agenda.drop([message.device_id])
             self._on_wire.add((message.pk, message.token))
             self._senders.submit(self._send, lease, message, began_at)
         self._served += len(handed)
 
     def _rest(self, due: Sequence[Lease], *, served: set[int]) -> None:
-        """Lets devices be for a while that had nothing to send; the others are asked again, until
-        something of theirs is on its way."""
+        """Lets devices be for a while that had nothing to send. The others are asked again, until
+        something of theirs is on its way; and so are those whose pause ended just now, which by the
+        database's clock it may not have."""
+        just_now = self._leases.now() - timedelta(seconds=IDLE_SECONDS)
         for lease in due:
-            if lease.device.pk in served:
+            ended_at = lease.slot.next_send_at
+            if lease.device_id in served or (ended_at and ended_at > just_now):
                 lease.idle_seconds = IDLE_SECONDS
-                self._agenda.put(lease.device.pk, clock() + IDLE_SECONDS)
+                self._agenda.put(lease.device_id, clock() + IDLE_SECONDS)
             else:
                 lease.look_again_at = clock() + lease.idle_seconds
                 lease.idle_seconds = min(2 * lease.idle_seconds, LONGEST_PAUSE_SECONDS)
@@ -229,12 +232,7 @@ class Broadcaster:
         """Skips those whose lead may not be messaged any more since the message was queued."""
         by_reason: dict[str, list[Claimed]] = {}
         for message in claimed:
-            reason = message.refusal
-            if not message.lead_id:
-                # A test message has no lead from the start; a campaign's lost its own.
-                is_test = message.priority == BroadcastMessage.Priority.TEST
-                reason = "" if is_test else SkipReason.LEAD_DELETED
-            by_reason.setdefault(reason, []).append(message)
+            by_reason.setdefault(message.refusal, []).append(message)
         sendable = by_reason.pop("", [])
         for reason, messages in by_reason.items():
             BroadcastMessage.objects.skip(messages, reason)

@@ -69,8 +69,15 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
     _freeze_audience(campaign)
     if time.monotonic() >= stop_at:
         return False
-    placed = _placing(campaign, allocation, starts_at)
-    with closing(read_ahead(_pages(campaign, audience, placed))) as pages:
+    pages_ahead = read_ahead(
+        _pages(campaign, audience, _placing(campaign, allocation, starts_at)),
+        # Nodes of a cluster hear of everything in one order: who knows of the frozen audience
+        # knows of every lead in it.
+        is_up_to_date=Campaign.objects.filter(
+            pk=campaign.pk, audience_max_lead_id=campaign.audience_max_lead_id
+        ).exists,
+    )
+    with closing(pages_ahead) as pages:
         for entries, last_lead_id in pages:
             if time.monotonic() >= stop_at or not _commit_page(campaign, entries, last_lead_id):
                 return False

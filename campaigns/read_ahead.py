@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -14,8 +14,13 @@ logger = logging.getLogger(__name__)
 Page = TypeVar("Page")
 
 
-def read_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
+def read_ahead(
+    pages: Iterator[Page], *, is_up_to_date: Callable[[], bool]
+) -> Generator[Page, None, None]:
     """Yields the same, each while the next one is read: in a thread, on a connection, of its own.
+
+    That may lead to another node of a cluster, which has not heard of the latest yet: where
+    `is_up_to_date`, asked there, says so, the pages are read in line.
 
     Close it, so that the thread ends. Inside of a transaction it reads in line: another connection
     would not see what that has written. On SQLite as well: who waits there to write only looks now
@@ -26,19 +31,29 @@ def read_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
         return
     with ThreadPoolExecutor(1, "read-ahead") as thread:
         try:
-            thread.submit(_connect).result()
+            may_read = thread.submit(_look, is_up_to_date).result()
         except (RuntimeError, OperationalError) as error:  # no more threads, or connections
             logger.warning("A campaign's pages are read one after the other: %s", error)
-            yield from pages
-            return
-        try:
+            may_read = False
+        yield from _read(thread, pages) if may_read else pages
+
+
+def _look(is_up_to_date: Callable[[], bool]) -> bool:
+    """Runs in the thread, whose connection stays for the pages."""
+    may_read = False
+    try:
+        may_read = is_up_to_date()
+    finally:
+        if not may_read:
+            connections.close_all()
+    return may_read
+
+
+def _read(thread: ThreadPoolExecutor, pages: Iterator[Page]) -> Generator[Page, None, None]:
+    try:
+        reading = thread.submit(next, pages, None)
+        while (page := reading.result()) is not None:
             reading = thread.submit(next, pages, None)
-            while (page := reading.result()) is not None:
-                reading = thread.submit(next, pages, None)
-                yield page
-        finally:
-            thread.submit(connections.close_all).result()  # the thread's own
-
-
-def _connect() -> None:
-    connection.ensure_connection()  # of the thread that this is called in
+            yield page
+    finally:
+        thread.submit(connections.close_all).result()  # the thread's own

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ from devices.transports.base import (
     Report,
     Unknown,
 )
-from devices.transports.recorder import Arrival, Opening, Reply, recorder
+from devices.transports.recorder import Answer, Arrival, Opening, Reply, Words, recorder
 from devices.transports.timers import Timers
 
 if TYPE_CHECKING:
@@ -108,65 +108,24 @@ class SimulatorSession:
     def send(self, message: OutgoingMessage) -> Future[Outcome]:
         """Returns the answer to come: no thread waits for it, so that thousands of simulated
         devices need not have one each."""
-        answer: Future[Outcome] = Future()
-        way_seconds = random.uniform(*self.world.latency_seconds) / 2 / self.speed
-        _later(way_seconds, partial(self._reach, message, way_seconds, answer), answer)
-        return answer
+        return _Journey(self, message).begin()
 
-    def _reach(self, message: OutgoingMessage, way_seconds: float, answer: Future[Outcome]) -> None:
-        """It reaches WhatsApp, which hands it on to the phone or refuses it."""
-        if refusal := self._refusal(message.phone):
-            answer.set_result(refusal)
-            return
-        received = SimulatedMessage(
-            device_id=self.device_id,
-            phone=message.phone,
-            key=message.key,
-            provider_message_id=_new_id(),
-            body=message.body,
-        )
-        if message.media:
-            file = message.media
-            received.media = f"{file.id} {file.kind} {file.sha256} {file.name}"
-        arrival = recorder.write(Arrival(self.device_id, self.token, received))
-        arrived = partial(self._arrived, arrival, received, way_seconds, answer)
-        arrival.add_done_callback(lambda _: _later(0, arrived, answer))
-
-    def _refusal(self, phone: str) -> Outcome | None:
+    def refusal(self, phone: str) -> Outcome | None:
+        """Why WhatsApp does not take a message to this number from this account, or None."""
         world = self.world
         if not world.is_on_whatsapp(phone):
             return Refused("not_on_whatsapp", "This number is not on WhatsApp.")
-        until = timezone.now() + timedelta(seconds=BLOCKED_SECONDS / self.speed)
         if random.random() < world.blocked:
-            return DeviceBlocked("429", "No messages for now.", "restricted", until)
-        if world.nature("stranger", phone) < world.strangers:
-            return DeviceBlocked("463", "No messages to new people now.", "first_contacts", until)
+            return DeviceBlocked("429", "No messages for now.", "restricted", self._until())
+        if world.strangers and world.nature("stranger", phone) < world.strangers:
+            problem = "No messages to new people now."
+            return DeviceBlocked("463", problem, "first_contacts", self._until())
         if random.random() < world.media_host_down:
             return Refused("media_host_down", "The media server did not answer.", timedelta(0))
         return NotSent() if self._closed else None
 
-    def _arrived(
-        self,
-        arrival: Future[bool],
-        received: SimulatedMessage,
-        way_seconds: float,
-        answer: Future[Outcome],
-    ) -> None:
-        """It is on the phone, and the sender does not know yet. After an error of the database
-        it may be: that error is the answer."""
-        if error := arrival.exception():
-            answer.set_exception(error)
-            return
-        if not arrival.result():
-            answer.set_result(NotSent())  # a newer connection took over
-            return
-        self._answer(received.phone, received.provider_message_id)
-        outcome: Outcome = Accepted(received.provider_message_id)
-        if random.random() < self.world.answer_lost:
-            outcome = Unknown(
-                "timed_out", "WhatsApp did not answer in time.", received.provider_message_id
-            )
-        _later(way_seconds, partial(answer.set_result, outcome), answer)
+    def _until(self) -> datetime:
+        return timezone.now() + timedelta(seconds=BLOCKED_SECONDS / self.speed)
 
     def recall(self, key: str) -> Accepted | NotSent | None:
         mine = SimulatedMessage.objects.filter(device_id=self.device_id, key=key)
@@ -183,18 +142,17 @@ class SimulatorSession:
     def _open(self) -> None:
         """Takes over from the older connection, if any; tries again while that fails."""
         if not self._closed:
-            opening = recorder.write(Opening(self.device_id, self.token))
-            opening.add_done_callback(self._has_opened)
+            recorder.write(Opening(self.device_id, self._has_opened, self.token))
 
-    def _has_opened(self, opening: Future[bool]) -> None:
-        if error := opening.exception():
-            self._tell(Disconnected(str(error)))
+    def _has_opened(self, answer: Answer) -> None:
+        if isinstance(answer, Exception):
+            self._tell(Disconnected(str(answer)))
             timers.after(CONNECT_AGAIN_SECONDS, self._open)
             return
         self._opened = True
         timers.after(CONNECT_SECONDS / self.speed, partial(self._tell, Connected()))
 
-    def _answer(self, phone: str, provider_message_id: str) -> None:
+    def respond(self, phone: str, provider_message_id: str) -> None:
         """Arranges what this person does on receiving it: receipts, a reply, an opt-out."""
         world, nature = self.world, self.world.nature
         if nature("delivered", phone) >= world.delivered:
@@ -215,17 +173,13 @@ class SimulatorSession:
     def _reply(self, phone: str, body: str) -> None:
         if self._closed:
             return
-        written = SimulatedMessage(
-            device_id=self.device_id, phone=phone, from_device=False, body=body,
-            provider_message_id=_new_id(),
-        )  # fmt: skip
-        reply = recorder.write(Reply(self.device_id, written))
-        reply.add_done_callback(lambda done: self._replied(done, written))
+        words = Words(self.device_id, phone, False, "", _new_id(), body)
+        recorder.write(Reply(self.device_id, partial(self._replied, words), words))
 
-    def _replied(self, reply: Future[bool], written: SimulatedMessage) -> None:
-        reply.result()
-        name = written.provider_message_id
-        self._tell(Inbound(written.phone, written.body, timezone.now(), name))
+    def _replied(self, words: Words, answer: Answer) -> None:
+        if isinstance(answer, Exception):
+            raise answer
+        self._tell(Inbound(words.phone, words.body, timezone.now(), words.provider_message_id))
 
     def _tell(self, event: Event) -> None:
         with self._telling:
@@ -240,24 +194,71 @@ class CheckingSession(SimulatorSession):
         return {phone: phone if self.world.is_on_whatsapp(phone) else "" for phone in phones}
 
 
-def _new_id() -> str:
-    return f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}"
+class _Journey:
+    """One message's way to a phone, and the answer's way back."""
 
+    __slots__ = ("answer", "message", "name", "session", "way_seconds")
 
-def _later(seconds: float, call: Callable[[], None], answer: Future[Outcome]) -> None:
-    """Calls it after so long, at once for 0; what it raises is the answer."""
+    def __init__(self, session: SimulatorSession, message: OutgoingMessage) -> None:
+        self.session = session
+        self.message = message
+        self.name = _new_id()
+        self.way_seconds = random.uniform(*session.world.latency_seconds) / 2 / session.speed
+        self.answer: Future[Outcome] = Future()
 
-    def answered() -> None:
+    def begin(self) -> Future[Outcome]:
+        self._after_the_way(self._reach)
+        return self.answer
+
+    def _reach(self) -> None:
+        """It reaches WhatsApp, which hands it on to the phone or refuses it."""
+        session, message, file = self.session, self.message, self.message.media
+        if refusal := session.refusal(message.phone):
+            self.answer.set_result(refusal)
+            return
+        media = f"{file.id} {file.kind} {file.sha256} {file.name}" if file else ""
+        words = Words(
+            session.device_id, message.phone, True, message.key, self.name, message.body, media
+        )
+        recorder.write(Arrival(session.device_id, self._arrived, session.token, words))
+
+    def _arrived(self, answer: Answer) -> None:
+        """It is on the phone, and the sender does not know yet. After an error of the database
+        it may be: that error is the answer."""
+        if isinstance(answer, Exception):
+            self.answer.set_exception(answer)
+        elif not answer:
+            self.answer.set_result(NotSent())  # a newer connection took over
+        else:
+            self._take(self._be_received)
+
+    def _be_received(self) -> None:
+        self.session.respond(self.message.phone, self.name)
+        self._after_the_way(self._come_back)
+
+    def _come_back(self) -> None:
+        outcome: Outcome = Accepted(self.name)
+        if random.random() < self.session.world.answer_lost:
+            outcome = Unknown("timed_out", "WhatsApp did not answer in time.", self.name)
+        self.answer.set_result(outcome)
+
+    def _after_the_way(self, step: Callable[[], None]) -> None:
+        """Takes the step after so long, at once where there is no distance."""
+        if self.way_seconds:
+            timers.after(self.way_seconds, partial(self._take, step))
+        else:
+            self._take(step)
+
+    def _take(self, step: Callable[[], None]) -> None:
         try:
-            call()
+            step()
         except Exception as error:  # whatever it is: somebody waits for this answer
             logger.exception("the simulator failed")
-            answer.set_exception(error)
+            self.answer.set_exception(error)
 
-    if seconds:
-        timers.after(seconds, answered)
-    else:
-        answered()
+
+def _new_id() -> str:
+    return f"{SimulatedMessage.ID_PREFIX}{secrets.token_hex(8).upper()}"
 
 
 class SimulatorTransport:

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.db import OperationalError
 from django.utils import timezone
 
-from broadcasts import outcomes, worker
+from broadcasts import lookout, outcomes, worker
 from broadcasts.leases import clock
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import INTERRUPTED
@@ -260,6 +260,28 @@ def test_pauses_are_kept_through_a_restart(settings: LazySettings) -> None:
     assert Device.objects.get().next_send_at > timezone.now()
 
 
+def test_a_device_whose_pause_is_not_quite_over_by_the_database_is_asked_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookout, "LONGEST_PAUSE_SECONDS", 300.0)
+    monkeypatch.setattr(lookout, "LOOK_SECONDS_A_DEVICE", 300.0)
+    campaign = campaign_to(LeadFactory())
+    soon = timezone.now() + timedelta(seconds=1)
+    Device.objects.update(next_send_at=soon)
+    broadcaster = Broadcaster()
+    broadcaster.turn()
+    broadcaster._leases._clock_offset += 0.4  # ahead of the database's clock
+
+    def is_sent() -> bool:
+        broadcaster.turn()
+        return campaign.messages.filter(status="sent").exists()
+
+    wait_until(is_sent)
+    broadcaster._finish()
+
+    assert campaign.messages.get().sent_at > soon
+
+
 def test_outcomes_wait_for_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database goes away between the send and its record; the message is not sent again."""
     lead = LeadFactory()
@@ -331,7 +353,7 @@ def test_a_hand_over_that_took_longer_than_its_lease_and_then_failed_has_not_lef
     assert len(bubbles(lead.phone)) == 1
 
 
-@pytest.mark.parametrize("step", ["send", "_reach"])
+@pytest.mark.parametrize("step", ["send", "refusal"])
 def test_a_transport_that_raises_has_not_said_that_nothing_left(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

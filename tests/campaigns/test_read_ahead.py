@@ -35,6 +35,11 @@ def campaign(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return campaign
 
 
+def knows() -> bool:
+    connection.ensure_connection()
+    return True
+
+
 def is_reading() -> bool:
     return any(thread.name.startswith("read-ahead") for thread in threading.enumerate())
 
@@ -72,7 +77,7 @@ def test_the_next_page_is_read_while_the_one_before_is_written() -> None:
         second.set()
         yield "the second"
 
-    with closing(read_ahead(pages())) as read:
+    with closing(read_ahead(pages(), is_up_to_date=knows)) as read:
         assert next(read).startswith("read-ahead")
         assert second.wait(20)
         assert list(read) == ["the second"]
@@ -90,7 +95,7 @@ def test_the_thread_and_its_connection_end_with_the_writer(pages_written: int) -
             used.append(connections["default"])
             yield page
 
-    with closing(read_ahead(pages())) as read:
+    with closing(read_ahead(pages(), is_up_to_date=knows)) as read:
         assert [next(read) for _ in range(pages_written)] == list(range(pages_written))
 
     assert not is_reading()
@@ -107,7 +112,23 @@ def test_a_host_that_gives_no_more_threads_reads_in_line(monkeypatch: pytest.Mon
     monkeypatch.setattr(threading.Thread, "start", refuse)
     names = (threading.current_thread().name for _ in range(2))
 
-    assert list(read_ahead(names)) == ["MainThread"] * 2
+    assert list(read_ahead(names, is_up_to_date=knows)) == ["MainThread"] * 2
+
+
+@pytest.mark.mysql
+def test_a_node_that_has_not_heard_of_the_audience_yet_reads_nothing() -> None:
+    used = []
+
+    def has_not_heard() -> bool:
+        connection.ensure_connection()
+        used.append(connections["default"])
+        return False
+
+    names = (threading.current_thread().name for _ in range(2))
+
+    assert list(read_ahead(names, is_up_to_date=has_not_heard)) == ["MainThread"] * 2
+    assert [own.connection for own in used] == [None]
+    assert not is_reading()
 
 
 def test_a_page_that_cannot_be_read_is_the_writers_trouble() -> None:
@@ -115,7 +136,7 @@ def test_a_page_that_cannot_be_read_is_the_writers_trouble() -> None:
         yield 1
         raise OperationalError(2013, "lost")
 
-    read = read_ahead(pages())
+    read = read_ahead(pages(), is_up_to_date=knows)
     assert next(read) == 1
     with pytest.raises(OperationalError, match="lost"):
         next(read)
@@ -129,7 +150,9 @@ def test_inside_of_a_transaction_it_reads_in_line_what_that_has_written() -> Non
     def pages() -> Iterator[tuple[Lead, str]]:
         yield Lead.objects.get(), threading.current_thread().name
 
-    assert list(read_ahead(pages())) == [(lead, threading.current_thread().name)]
+    assert list(read_ahead(pages(), is_up_to_date=knows)) == [
+        (lead, threading.current_thread().name)
+    ]
 
 
 @pytest.mark.parametrize("campaign", MESSAGES, indirect=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from typing import Any
+from unittest.mock import ANY, Mock
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 
 from devices.models import Device, SimulatedMessage, SimulatedSession
 from devices.transports import recorder as recording
@@ -20,7 +21,7 @@ from devices.transports.base import (
     OutgoingMessage,
     Receipt,
 )
-from devices.transports.recorder import Arrival, Opening, Recorder, Reply
+from devices.transports.recorder import Answer, Arrival, Entry, Opening, Recorder, Reply, Words
 from devices.transports.simulator import SimulatorSession, SimulatorTransport, World
 from tests.answers import outcome_of
 from tests.factories import DeviceFactory
@@ -54,15 +55,38 @@ class Told:
             )
 
 
+class Asked:
+    """One who waits for what the recorder says."""
+
+    def __init__(self) -> None:
+        self._said: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+
+    def __call__(self, answer: Answer) -> None:
+        self._said.put(answer)
+
+    def answer(self, timeout: float = 20) -> Answer:
+        """Raises queue.Empty where nothing was said by then."""
+        return self._said.get(timeout=timeout)
+
+
+def opening(device_id: int, token: str) -> Opening:
+    return Opening(device_id, Asked(), token)
+
+
 def arrival(device_id: int, token: str, *, key: str = "message-1") -> Arrival:
-    message = SimulatedMessage(device_id=device_id, phone="60123456789", key=key, body="Hi")
-    return Arrival(device_id, token, message)
+    words = Words(device_id, "60123456789", True, key, "SIM1", "Hi")
+    return Arrival(device_id, Asked(), token, words)
 
 
-def answers(*entries: Any) -> list[bool]:
+def answer_to(entry: Entry, timeout: float = 20) -> Answer:
+    assert isinstance(entry.tell, Asked)
+    return entry.tell.answer(timeout)
+
+
+def answers(*entries: Entry) -> list[Answer]:
     """Writes these in one transaction, and returns what each was told."""
     Recorder()._write(entries)
-    return [entry.answer.result(timeout=0) for entry in entries]
+    return [answer_to(entry, 0) for entry in entries]
 
 
 @pytest.fixture
@@ -91,13 +115,21 @@ def test_a_person_receives_reads_and_answers() -> None:
     assert SimulatedMessage.objects.filter(device=device, from_device=False).count() == 1
 
 
+def test_a_text_arrives_as_it_was_written(session: SimulatorSession) -> None:
+    body = "100 % %s %(key)s 'quoted' \"twice\" \\ `line`\nnext \0 🎉 நிறுத்து"
+
+    outcome_of(session.send(OutgoingMessage("message-1", "60123456789", body)))
+
+    assert SimulatedMessage.objects.get(from_device=True).body == body
+
+
 def test_the_newest_session_wins_even_in_one_transaction() -> None:
     device, other = DeviceFactory.create_batch(2)
 
     told = answers(
-        Opening(device.pk, "older"),
+        opening(device.pk, "older"),
         arrival(other.pk, "nobody"),
-        Opening(device.pk, "newer"),
+        opening(device.pk, "newer"),
         arrival(device.pk, "older"),
         arrival(device.pk, "newer", key="message-2"),
     )
@@ -109,16 +141,27 @@ def test_the_newest_session_wins_even_in_one_transaction() -> None:
 
 def test_one_impossible_entry_does_not_spoil_the_others() -> None:
     device = DeviceFactory()
-    entries = [
-        Opening(device.pk, "mine"),
-        Opening(987654321, "of a device that was deleted"),
+
+    told = answers(
+        opening(device.pk, "mine"),
+        opening(987654321, "of a device that was deleted"),
         arrival(device.pk, "mine"),
-    ]
+    )
 
-    Recorder()._write(entries)
+    assert told == [True, ANY, True]
+    assert isinstance(told[1], IntegrityError)
 
-    assert entries[1].answer.exception(timeout=0) is not None
-    assert entries[2].answer.result(timeout=0) is True
+
+def test_one_who_fails_to_listen_does_not_keep_the_others_waiting() -> None:
+    device = DeviceFactory()
+    deaf = Opening(device.pk, Mock(side_effect=RuntimeError), "mine")
+    after = arrival(device.pk, "mine")
+
+    writer = Recorder()
+    writer.write(deaf)
+    writer.write(after)
+
+    assert answer_to(after) is True
 
 
 def test_what_is_said_while_the_writer_is_busy_is_written_together(
@@ -136,14 +179,14 @@ def test_what_is_said_while_the_writer_is_busy_is_written_together(
 
     monkeypatch.setattr(recording, "_commit", slow)
     writer = Recorder()
-    told: list[Future[bool]] = [writer.write(arrival(session.device_id, session.token, key="0"))]
+    entries = [arrival(session.device_id, session.token, key=str(n)) for n in range(50)]
+    writer.write(entries[0])
     assert first.wait(20)
-    told += [
-        writer.write(arrival(session.device_id, session.token, key=str(n))) for n in range(1, 50)
-    ]
+    for entry in entries[1:]:
+        writer.write(entry)
     go_on.set()
 
-    assert all(answer.result(20) for answer in told)
+    assert [answer_to(entry) for entry in entries] == [True] * 50
     assert batches == [1, 49]
 
 
@@ -179,9 +222,10 @@ def test_a_replaced_connection_can_send_no_more(session: SimulatorSession) -> No
 
 def test_a_reply_is_no_business_of_the_fence() -> None:
     device = DeviceFactory()
-    written = SimulatedMessage(device_id=device.pk, phone="60123456789", body="Ok")
+    words = Words(device.pk, "60123456789", False, "", "SIM1", "Ok")
 
-    assert answers(Reply(device.pk, written)) == [True]
+    assert answers(Reply(device.pk, Asked(), words)) == [True]
+    assert SimulatedMessage.objects.get().body == "Ok"
 
 
 @pytest.mark.mysql  # SQLite has one write lock for all: the transaction below would hold it
@@ -190,8 +234,9 @@ def test_a_session_is_not_replaced_between_the_look_and_the_record(
 ) -> None:
     with transaction.atomic():
         SimulatedSession.objects.filter(pk=session.device_id).update(token="newer")
-        waiting = recording.recorder.write(arrival(session.device_id, session.token))
-        with pytest.raises(TimeoutError):
-            waiting.result(0.3)
+        waiting = arrival(session.device_id, session.token)
+        recording.recorder.write(waiting)
+        with pytest.raises(queue.Empty):
+            answer_to(waiting, 0.3)
 
-    assert waiting.result(20) is False
+    assert answer_to(waiting) is False
