@@ -26,10 +26,12 @@ _VALUES: dict[str, Callable[[str, str, str], str]] = {
 VARIABLES = tuple(_VALUES)
 # For how long a name is allowed; somebody's niches have no end, and few have as many.
 ALLOWED = {"name": 150, "first_name": 150, "phone": 20, "niche": 150}
-_PLACEHOLDER = re.compile(r"\{\s*(\w+)\s*(?:\|([^{}]*))?\}")
+_SHAPE = r"\{{\s*({})\s*(?:\|([^{{}}]*))?\}}"
+_PLACEHOLDER = re.compile(_SHAPE.format(r"\w+"))
+_KNOWN = re.compile(_SHAPE.format("|".join(VARIABLES)))
 
 
-def render(body: str, lead: Lead) -> str:
+def render(body: str, lead: Lead, placeholder: re.Pattern[str] = _PLACEHOLDER) -> str:
     """Returns the text as this lead will read it.
 
     `{name|there}` becomes "there" where the lead has no name. One pass, so that a name which
@@ -38,7 +40,13 @@ def render(body: str, lead: Lead) -> str:
 
     # .all(), so that a prefetched batch costs no query a lead.
     niches = (niche.name for niche in lead.niches.all()) if "niche" in variables_of(body) else ()
-    return prepare(body)(lead.name, lead.phone, ", ".join(niches))
+    return prepare(body, placeholder)(lead.name, lead.phone, ", ".join(niches))
+
+
+def render_draft(body: str, lead: Lead) -> str:
+    """Returns what `render` does of a text that may not be right yet: a placeholder that nobody
+    knows stays as it is written."""
+    return render(body, lead, _KNOWN)
 
 
 def variables_of(body: str) -> set[str]:
@@ -68,10 +76,12 @@ def greeting_of(body: str) -> Greeting | None:
     return None
 
 
-def prepare(body: str) -> Callable[[str, str, str], str]:
+def prepare(
+    body: str, placeholder: re.Pattern[str] = _PLACEHOLDER
+) -> Callable[[str, str, str], str]:
     """Returns a function of (name, phone, niches) that does what `render` does, for many leads."""
     # Text, variable and fallback take turns, and text is the last.
-    first, *rest = _PLACEHOLDER.split(body)
+    first, *rest = placeholder.split(body)
     variables, fallbacks, texts = rest[::3], rest[1::3], rest[2::3]
     filled = [
         (_VALUES[variable], fallback or "", text)

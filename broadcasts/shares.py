@@ -42,7 +42,12 @@ class Share:
 
     @property
     def planned(self) -> int:
-        return sum(self.counts.values())
+        """Those who are to get it: all but those who are left out."""
+        return sum(self.counts.values()) - self.skipped
+
+    @property
+    def skipped(self) -> int:
+        return self.counts.get(Status.SKIPPED, 0)
 
     @property
     def sent(self) -> int:
@@ -51,6 +56,13 @@ class Share:
     @property
     def failed(self) -> int:
         return self.counts.get(Status.FAILED, 0)
+
+    @property
+    def others(self) -> dict[str, int]:
+        """How else its messages ended, each in its word: what sent, failed and remaining leave of
+        what was planned."""
+        ends = (Status.UNKNOWN, Status.EXPIRED, Status.CANCELLED)
+        return {str(end.label): self.counts[end] for end in ends if self.counts.get(end)}
 
     @property
     def waiting(self) -> int:

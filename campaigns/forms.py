@@ -142,13 +142,19 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
             devices=list(self.cleaned_data.get("devices") or ()),
         )
 
+    def _message(self) -> str:
+        """The message as it was written, also where it is refused: what is wrong stands beside."""
+        if "message" in self.cleaned_data:
+            return str(self.cleaned_data["message"])
+        return str(self.fields["message"].to_python(self["message"].data))
+
     def preview(self, offset: int = 0) -> Preview:
         """What would happen with what was entered so far; nothing is stored."""
         audience = self.audience()
         values = self.cleaned_data
         return preview(
             audience,
-            values.get("message", ""),
+            self._message(),
             attachment=values.get("attachment"),
             starts_at=values.get("scheduled_at"),
             min_delay_seconds=values.get("min_delay_seconds") or 0,

@@ -140,6 +140,12 @@ class Campaign(models.Model):
         return self.status == self.Status.DRAFT
 
     @property
+    def sends_since(self) -> datetime | None:
+        """When it began, or was resumed."""
+        since: datetime | None = self.resumed_at or self.started_at
+        return since
+
+    @property
     def pauses(self) -> str:
         """The pauses that it asks its devices for, in words: each keeps its own where those are
         longer."""

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -18,8 +17,9 @@ from django.utils.translation import ngettext
 
 from attachments.models import Attachment
 from broadcasts.pacing import Pace, hold_of
-from broadcasts.rendering import render
+from broadcasts.rendering import render_draft
 from broadcasts.templatetags.holds import away, held, in_short
+from broadcasts.templatetags.moments import moment
 from campaigns.audience import Audience, AudienceSummary
 from campaigns.forecast import DeviceShare, Forecast, forecast
 from campaigns.models import Campaign
@@ -89,8 +89,8 @@ class Preview:
         if not self.forecast.free_leads:
             return _("Everybody in this audience stays with another device.")
         if (until := device.may_send_at(self.starts_at)) and until > self.starts_at:
-            when = date_format(timezone.localtime(until), "j M, H:i")
-            return _("WhatsApp lets it send nothing before %(when)s.") % {"when": when}
+            said = _("WhatsApp lets it send nothing before %(when)s.")
+            return said % {"when": moment(until, "j M")}
         if hold := hold_of(device, self.starts_at, first_contact=True):
             return _("%(why)s. The others are done before.") % {"why": capfirst(in_short(hold))}
         return _("The others are done before its turn comes.")
@@ -113,8 +113,8 @@ def preview(
 ) -> Preview:
     """Returns what would happen if this message went to this audience. Changes nothing.
 
-    `message` is valid, or empty. `starts_at` None, or past, means now; an `offset` beyond the last
-    receiver shows the last.
+    `message` need not be right yet. `starts_at` None, or past, means now; an `offset` beyond the
+    last receiver shows the last.
     """
     starts_at = max(starts_at or timezone.now(), timezone.now())
     summary = audience.summary()
@@ -129,7 +129,7 @@ def preview(
         warnings=[*_about_devices(devices), *_about_text(message, audience)],
         lead=lead,
         offset=offset,
-        text=render(message, lead) if lead else message,
+        text=render_draft(message, lead) if lead else message,
         attachment=attachment,
         forecast=forecast(audience, starts_at, min_delay_seconds, max_delay_seconds),
         starts_at=starts_at,

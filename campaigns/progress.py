@@ -107,6 +107,12 @@ class Progress:
         return {self.status, self.campaign.status} <= set(OVER) and not self.working
 
     @property
+    def is_young(self) -> bool:
+        """Whether it has not been sending for as long as its rate is taken over."""
+        since = self.campaign.sends_since
+        return since is not None and self.at - since < reports.RATE_WINDOW
+
+    @property
     def adds_up(self) -> bool:
         """Whether every lead of the audience has exactly one row, once all are queued."""
         return self.campaign.fanned_out_at is not None and self.rows == self.audience
@@ -153,7 +159,7 @@ def progress_by_device(campaign: Campaign) -> Progress:
 
 
 def _rates(campaigns: list[Campaign], now: datetime) -> dict[int, float]:
-    began = {c.pk: c.resumed_at or c.started_at for c in campaigns if c.status in RUNNING}
+    began = {c.pk: c.sends_since for c in campaigns if c.status in RUNNING}
     return reports.rates_by_campaign(began, now) if began else {}
 
 

@@ -172,6 +172,7 @@ def _progress_context(of_one: Progress) -> dict[str, Any]:
         "actions": actions,
         "adds_up": _accounted_for(of_one),
         "devices": devices,
+        "deviceless": next((row for row in of_one.devices or () if not row.device), None),
         "away": away if of_one.is_running else [],
     }
 

@@ -25,6 +25,15 @@ def validate_timezone(name: str) -> None:
         raise ValidationError(_("Not a time zone. Write it like Asia/Kuala_Lumpur."))
 
 
+# There is a second between two messages at least, so that a cap above these would be none.
+AT_MOST_AN_HOUR = MaxValueValidator(
+    3600, _("One device sends 3,600 messages an hour at most. Leave it empty for no cap.")
+)
+AT_MOST_A_DAY = MaxValueValidator(
+    86_400, _("One device sends 86,400 messages a day at most. Leave it empty for no cap.")
+)
+
+
 def default_timezone() -> str:
     return str(settings.TIME_ZONE)
 
@@ -102,15 +111,18 @@ class Device(models.Model):
         help_text=_("Seconds."),
     )
     hourly_limit = models.PositiveIntegerField(
-        _("messages an hour"), null=True, blank=True, validators=[MinValueValidator(1)],
+        _("messages an hour"), null=True, blank=True,
+        validators=[MinValueValidator(1), AT_MOST_AN_HOUR],
         help_text=_("Empty: as many as the pauses allow."),
     )  # fmt: skip
     daily_limit = models.PositiveIntegerField(
-        _("messages a day"), null=True, blank=True, default=1000, validators=[MinValueValidator(1)],
+        _("messages a day"), null=True, blank=True, default=1000,
+        validators=[MinValueValidator(1), AT_MOST_A_DAY],
         help_text=_("Empty: as many as the pauses allow."),
     )  # fmt: skip
     first_contact_limit = models.PositiveIntegerField(
-        _("new people a day"), null=True, blank=True, validators=[MinValueValidator(1)],
+        _("new people a day"), null=True, blank=True,
+        validators=[MinValueValidator(1), AT_MOST_A_DAY],
         help_text=_("People this device has not talked with yet: WhatsApp watches those. "
                     "Empty: as many as messages a day."),
     )  # fmt: skip
@@ -164,8 +176,21 @@ class Device(models.Model):
             )
         if self.sends_from is not None and self.sends_from == self.sends_until:
             raise ValidationError({"sends_until": _("These hours leave no time to send.")})
+        self._check_warm_up()
         self.phone = self.phone or None
         self._keep_account()
+
+    def _check_warm_up(self) -> None:
+        """Refuses a day to come: until then it would send as few a day as on the first."""
+        if self.warmup_started_on is None or self.timezone not in available_timezones():
+            return
+        if self.warmup_started_on > timezone.localdate(timezone=self.zone):
+            raise ValidationError(
+                {"warmup_started_on": _(
+                    "This day is still to come. Give today, or the day on which the number began "
+                    "to send; to send nothing before a day, switch the device off until then."
+                )}
+            )  # fmt: skip
 
     def _keep_account(self) -> None:
         """Refuses another account while what became of a message is asked of the present one.

@@ -47,7 +47,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     form = DeviceForm(request.POST or None, instance=device)
     if request.method == "POST" and form.is_valid():
         form.save()
-        note(request, device, _("Saved. Broadcasters go by it within seconds."))
+        note(request, device, _("Saved. Broadcasters go by it within 20 seconds."))
         return redirect("devices:detail", pk)
     name = Device.objects.values_list("name", flat=True).get(pk=pk)  # not the one being written
     return render(request, "devices/form.html", {"form": form, "device": device, "name": name})

@@ -46,6 +46,7 @@ class Batch:
         if not options.dry_run:
             leads = leads.select_for_update()
         self.existing = {lead.phone: lead for lead in leads}
+        self.new_niches: set[str] = set()  # that it creates, or would
 
     def apply(self) -> None:
         changed = [self._change(lead) for lead in self.existing.values()]
@@ -120,7 +121,12 @@ class Batch:
 
     def _join_tags(self, model: type[Tag], name: str, ids: dict[str, int]) -> None:
         wanted = {phone: getattr(row, name) for phone, row in self.rows.items()}
-        tags = _tag_ids(model, set(itertools.chain(*wanted.values())), self.options.dry_run)
+        tags = _tag_ids(model, set(itertools.chain(*wanted.values())))
+        new = {tag for tag, pk in tags.items() if pk is None}
+        if model is Niche:
+            self.new_niches = new
+        if not self.options.dry_run:
+            tags |= {tag: created.pk for tag, created in model.ensure(new).items()}
         through: type[Model] = getattr(Lead, name).through
         column = f"{model._meta.model_name}_id"
         has = set(
@@ -146,10 +152,8 @@ class Batch:
             Lead.objects.filter(pk__in=sorted(joined)).update(updated_at=Now())
 
 
-def _tag_ids(model: type[Tag], names: Iterable[str], dry_run: bool) -> dict[str, int | None]:
-    """Returns the key of each tag by the name in the file; None if a dry run would create it."""
-    if not dry_run:
-        return {name: tag.pk for name, tag in model.ensure(names).items()}
+def _tag_ids(model: type[Tag], names: Iterable[str]) -> dict[str, int | None]:
+    """Returns the key of each tag by the name in the file; None where there is none yet."""
     # One by one like Tag.ensure: the database's collation decides which names are the same.
     tags = model._default_manager
     return {name: tags.filter(name=name).values_list("pk", flat=True).first() for name in names}

@@ -17,7 +17,7 @@ from leads.phones import display_phone
 from leads.spreadsheets import Record, safe_cell
 
 SHOWN_PROBLEMS = 50
-SHOWN_UPDATES = 10
+SHOWN_UPDATES = 20
 SHOWN_REMARKS = 8
 
 
@@ -79,6 +79,12 @@ class Result:
     def display_phone(self) -> str:
         return display_phone(self.phone)
 
+    @property
+    def shown(self) -> dict[str, object]:
+        """What pages show of it, to be kept."""
+        names = ("row", "reason", "text", "display_phone", "changes")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(slots=True)
 class Report:
@@ -94,6 +100,7 @@ class Report:
     denied: int = 0  # of those without
     problems: list[Result] = field(default_factory=list)
     updates: list[Result] = field(default_factory=list)
+    niches: set[str] = field(default_factory=set)  # that there were not before
 
     @property
     def rows(self) -> int:
@@ -107,6 +114,10 @@ class Report:
     @property
     def not_used(self) -> int:
         return self.counts[Outcome.DUPLICATE] + self.counts[Outcome.REFUSED]
+
+    @property
+    def new_niches(self) -> list[str]:
+        return sorted(self.niches)
 
     @property
     def top_remarks(self) -> list[tuple[str, int]]:

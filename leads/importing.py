@@ -72,9 +72,11 @@ class LeadImport:
             rows = {int(row.result.phone): row for row in read if isinstance(row, Row)}
             # A dry run changes nothing, so it need not hold up those who do.
             with nullcontext() if self.options.dry_run else transaction.atomic():
-                Batch(rows, self.options).apply()
+                applied = Batch(rows, self.options)
+                applied.apply()
             if not self.options.dry_run:
                 Lead.objects.mark_duplicates(row.result.phone for row in rows.values())
+            self.report.niches |= applied.new_niches
             for row in read:
                 result = row.result if isinstance(row, Row) else row
                 self.report.add(result)

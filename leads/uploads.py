@@ -94,8 +94,8 @@ class Upload:
 
     @property
     def imported(self) -> dict[str, Any] | None:
-        """The sums by outcome of the import, with the columns that were ignored; empty while it
-        runs, None before it."""
+        """What became of the import: sums by outcome, the first rows that were not used or changed
+        a lead, new niches, ignored columns; empty while it runs, None before it."""
         if not self._sums.exists():
             return None
         return {**json.loads(self._sums.read_text() or "{}")}
@@ -124,6 +124,10 @@ class Upload:
             "denied": report.denied,
             "unsaid": report.unsaid,
             "ignored": report.unused_headings,
+            "new_niches": report.new_niches,
+            "not_used": report.not_used,
+            "problems": [result.shown for result in report.problems],
+            "updates": [result.shown for result in report.updates],
         }
         self._sums.write_text(json.dumps(sums))
         return True

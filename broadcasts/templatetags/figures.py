@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -15,6 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.reports import Span
+from broadcasts.templatetags.moments import Expected, is_short
 
 register = template.Library()
 
@@ -162,14 +162,6 @@ class Curve:
     labels: tuple[str, str, str]
 
 
-class Expected(Protocol):
-    """A forecast, as far as it is drawn."""
-
-    first_at: datetime | None
-    half_at: datetime | None
-    finish_at: datetime | None
-
-
 @register.filter
 def curve(forecast: Expected) -> Curve | None:
     """Returns the curve of a forecast, None where there is none or all goes at once."""
@@ -177,7 +169,7 @@ def curve(forecast: Expected) -> Curve | None:
     if not (first and half and finish) or finish - first < timedelta(seconds=1):
         return None
     end_x = 310.0
-    shown = _tells_apart(first, finish)
+    shown = "H:i:s" if is_short(forecast) else _tells_apart(first, finish)
     begins, halves, ends = (
         date_format(timezone.localtime(at), shown) for at in (first, half, finish)
     )
@@ -191,8 +183,9 @@ def curve(forecast: Expected) -> Curve | None:
 def _tells_apart(first: datetime, finish: datetime) -> str:
     """Returns the shortest format in which these two read differently, and so does what is
     between them, mostly."""
-    if finish - first < timedelta(minutes=10):
-        return "H:i:s"
-    if timezone.localtime(first).date() == timezone.localtime(finish).date():
+    begins, ends = timezone.localtime(first), timezone.localtime(finish)
+    if begins.date() == ends.date():
         return "H:i"
-    return "D H:i" if finish - first < timedelta(days=6) else "j M"
+    if finish - first < timedelta(days=6):
+        return "D H:i"
+    return "j M" if begins.year == ends.year else "j M Y"

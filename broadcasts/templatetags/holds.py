@@ -10,12 +10,13 @@ from datetime import datetime, time
 
 from django import template
 from django.utils import timezone
-from django.utils.formats import date_format, time_format
+from django.utils.formats import time_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake, Hold, Holdup, Pace, Slot, Use, use_of_caps, waits_for
+from broadcasts.templatetags.moments import day
 from devices.models import Device
 
 register = template.Library()
@@ -180,7 +181,7 @@ def _when(until: datetime) -> str:
         return _("at %(clock)s") % {"clock": clock}
     if days == 1:
         return _("tomorrow at %(clock)s") % {"clock": clock}
-    return _("on %(day)s at %(clock)s") % {"day": date_format(local, "D j M"), "clock": clock}
+    return _("on %(day)s at %(clock)s") % {"day": day(until), "clock": clock}
 
 
 def _clock(clock: time | None) -> str:

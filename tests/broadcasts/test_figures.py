@@ -37,6 +37,7 @@ class Forecast:
         (timedelta(seconds=30), timedelta(hours=1), ("16:30", "", "17:30")),
         (timedelta(hours=20), timedelta(days=1), ("Thu 16:30", "Fri 12:30", "Fri 16:30")),
         (timedelta(days=9), timedelta(days=30), ("26 Nov", "5 Dec", "26 Dec")),
+        (timedelta(days=9), timedelta(days=60), ("26 Nov 2026", "5 Dec 2026", "25 Jan 2027")),
     ],
 )
 def test_no_time_stands_twice_below_a_forecast(

@@ -179,7 +179,7 @@ def test_a_device_that_sent_nothing_yet_is_in_the_table_with_its_plan() -> None:
     assert (first.device, first.planned, first.sent, first.failed) == (busy, 2, 1, 1)
     assert (first.delivered, first.read, first.last_at) == (1, 1, NOON)
     assert (second.device, second.planned, second.remaining) == (idle, 1, 1)
-    assert nobody.device is None
+    assert (nobody.device, nobody.planned, nobody.skipped) == (None, 0, 1)
 
 
 def test_minutes_without_a_message_are_there_with_nothing_in_them() -> None:

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page
 
 from broadcasts.models import BroadcastMessage
 from tests.browser.test_journey import sign_in
-from tests.factories import BroadcastMessageFactory
+from tests.factories import BroadcastMessageFactory, LeadFactory
 
 WIDTH = 360
 
@@ -35,3 +35,37 @@ def test_where_a_message_stands_and_why_is_seen_on_a_phone(
 
     assert is_seen(page.locator("td", has_text="failed"))
     assert is_seen(page.get_by_text("It is not on WhatsApp."))
+
+
+def test_how_far_a_campaign_is_is_seen_on_a_phone(
+    page: Page, operator: User, message: BroadcastMessage
+) -> None:
+    page.set_viewport_size({"width": WIDTH, "height": 800})
+    sign_in(page, operator)
+    page.goto(reverse("campaigns:list"))
+
+    assert is_seen(page.get_by_role("link", name=message.campaign.title))
+    for words in ("0 / 1", "finished"):
+        assert is_seen(page.locator("td", has_text=words))
+    assert is_seen(page.locator("td[data-label=failed]", has_text="1"))
+    assert is_seen(page.get_by_role("button", name="Copy"))
+
+
+def test_who_may_be_messaged_is_seen_on_a_phone_with_their_niches(
+    page: Page, operator: User
+) -> None:
+    LeadFactory(name="Siti", opted_out=True, niches=["VITAC"])
+    page.set_viewport_size({"width": WIDTH, "height": 800})
+    sign_in(page, operator)
+    page.goto(reverse("leads:list"))
+
+    for words in ("Siti", "opted out", "VITAC"):
+        assert is_seen(page.locator("td", has_text=words))
+
+
+def test_the_navigation_leaves_a_phone_its_page(page: Page, operator: User) -> None:
+    page.set_viewport_size({"width": WIDTH, "height": 800})
+    sign_in(page, operator)
+    head = page.get_by_role("navigation", name="Main").bounding_box()
+    assert head
+    assert head["height"] <= 150

@@ -181,6 +181,18 @@ def test_a_half_written_form_still_counts(operator_client: Client) -> None:
     assert "A brace is not closed" in text
 
 
+@pytest.mark.parametrize("address", [PREVIEW, NEW])
+def test_the_preview_shows_a_placeholder_that_nobody_knows_with_those_that_there_are(
+    operator_client: Client, address: str
+) -> None:
+    LeadFactory(name="Siti")
+    data = entered(message="Hi {name}, about {odrer|it}", then="save")
+    text = operator_client.post(address, data).content.decode()
+    shown = text.split('class="bubble"')[1].split('class="hint"')[0]
+    assert "Hi Siti, about {odrer|it}" in shown
+    assert "Unknown: {odrer}. There are {name}, {first_name}, {phone}, {niche}." in shown
+
+
 def test_what_forbids_sending_is_said(operator_client: Client) -> None:
     text = operator_client.post(PREVIEW, entered()).content.decode()
     assert "No lead matches this audience." in text

@@ -178,6 +178,21 @@ def test_the_numbers_are_the_audience(viewer_client: Client) -> None:
     assert "3 Sent, 1 Failed, 1 Unknown, 1 Being sent, 4 Waiting, 2 Left out" in text
 
 
+def test_the_rows_of_the_devices_add_up_to_those_who_match(viewer_client: Client) -> None:
+    campaign = with_messages(sent=3, failed=2, pending=4, expired=1, cancelled=1, skipped=2)
+    skipped = {"status": "skipped", "skip_reason": "not_on_whatsapp"}
+    BroadcastMessageFactory(campaign=campaign, device=DeviceFactory(name="Zoe"), **skipped)
+    table = page(viewer_client, "detail", campaign).split('id="device-rows"')[1]
+    rows = table.split("</tbody>")[0].split("</tr>")[:-1]
+    numbers = [[int(n) for n in re.findall(r'class="num">(\d+)', row)] for row in rows]
+
+    for planned, *became, _left_out in numbers:
+        assert planned == sum(became)
+    assert "Without a device" in rows[-1]
+    assert [sum(row[column] for row in numbers) for column in (0, -1)] == [11, 3]
+    assert '1 <span class="small muted">expired' in table
+
+
 def test_nothing_claims_to_add_up_before_all_are_queued(viewer_client: Client) -> None:
     campaign = with_messages(pending=1)
     Campaign.objects.update(fanned_out_at=None, status="queuing")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import LazySettings
@@ -100,6 +101,9 @@ def test_the_account_of_another_transport_is_added_with_its_number_in_any_spelli
         ("max_delay_seconds", "2", "shorter than the shortest"),
         ("timezone", "Moon/Base", "Not a time zone"),
         ("sends_until", "08:00", "leave no time to send"),
+        ("hourly_limit", "3601", "3,600 messages an hour at most"),
+        ("daily_limit", "99999999999999999999", "86,400 messages a day at most"),
+        ("first_contact_limit", "86401", "86,400 messages a day at most"),
     ],
 )
 def test_what_cannot_be_is_said_at_its_field_and_nothing_is_lost(
@@ -111,6 +115,22 @@ def test_what_cannot_be_is_said_at_its_field_and_nothing_is_lost(
     assert words in page
     assert data["name"] in page
     assert Device.objects.count() == 1
+
+
+def test_a_warm_up_begins_today_at_the_latest_by_the_devices_own_calendar(
+    operator_client: Client,
+) -> None:
+    device = DeviceFactory(name="Sales 01")
+    url = reverse("devices:edit", args=[device.pk])
+    # A day ahead of the other at any time.
+    ahead, behind = "Pacific/Kiritimati", "Pacific/Honolulu"
+    today = timezone.localdate(timezone=ZoneInfo(ahead))
+    for zone in (ahead, behind):
+        data = PACE | {"name": "Sales 01", "timezone": zone, "warmup_started_on": str(today)}
+        page = operator_client.post(url, data, follow=True).content.decode()
+        assert ("This day is still to come" in page) == (zone == behind)
+    device.refresh_from_db()
+    assert (device.timezone, device.warmup_started_on) == (ahead, today)
 
 
 def test_an_operator_renames_and_paces_a_device_and_adds_none(operator_client: Client) -> None:
@@ -273,7 +293,13 @@ def test_cancelling_ends_it_once(operator_client: Client, device: Device) -> Non
     assert Pairing.objects.get().state == "cancelled"
 
 
-def test_the_page_says_when_no_broadcaster_can_pair(page: Callable[..., str]) -> None:
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_the_page_says_when_no_broadcaster_can_pair(
+    operator_client: Client, device: Device, page: Callable[..., str], is_waiting: bool
+) -> None:
+    if is_waiting:
+        post(operator_client, "pair", device, **QR)
+        assert "Waiting for a broadcaster" in page()
     missing = "No broadcaster with WhatsApp support is running."
     worker = broadcaster()
     assert missing in page()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from broadcasts.leases import LOOK_AROUND_SECONDS, REFRESH_SECONDS
 from broadcasts.models import BroadcastMessage
 from devices.cards import WAITING, Card, cards
 from devices.models import Device, SimulatedMessage
@@ -67,6 +69,18 @@ def test_a_device_shows_its_pace_and_why_it_does_not_send(viewer_client: Client)
         assert words in page
     assert reverse("devices:switch", args=[device.pk]) not in page
     assert "<html" not in viewer_client.get(url, headers=HTMX).content.decode()
+
+
+def test_a_saved_pace_is_promised_no_sooner_than_broadcasters_look(
+    operator_client: Client,
+) -> None:
+    url = reverse("devices:edit", args=[DeviceFactory(name="Sales 01").pk])
+    data = {"name": "Sales", "min_delay_seconds": 5, "max_delay_seconds": 9, "timezone": "UTC"}
+    before = operator_client.get(url).content.decode()
+    after = operator_client.post(url, data, follow=True).content.decode()
+    for page in (before, after):
+        (promised,) = re.findall(r"Broadcasters go by it within (\d+) seconds", page)
+        assert int(promised) >= REFRESH_SECONDS + LOOK_AROUND_SECONDS
 
 
 def test_switching_off_and_on_is_noted_and_a_second_click_changes_nothing(

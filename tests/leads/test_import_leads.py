@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from leads.models import Lead
-from tests.factories import DeviceFactory
+from tests.factories import DeviceFactory, LeadFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -93,8 +93,27 @@ def test_an_option_that_cannot_be_meant_is_refused(
 
 
 def test_a_file_that_is_not_there_or_no_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="No such file"):
-        import_leads(tmp_path / "missing.csv")
+    for path, what in ((tmp_path / "missing.csv", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(CommandError) as refused:
+            import_leads(path)
+        said = str(refused.value)
+        assert said.startswith(f"{path}: {what}")
+        assert said.endswith("Nothing was imported.")
+        assert "Errno" not in said
     (tmp_path / "x.csv").write_text("Name\nAli\n")
     with pytest.raises(CommandError, match="No column holds phone numbers"):
         import_leads(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+def test_it_names_the_rows_that_change_a_lead_and_the_niches_that_are_new(
+    tmp_path: Path, is_dry: bool
+) -> None:
+    LeadFactory(phone="60123456789", name="Ali", niches=["VITAC"])
+    (tmp_path / "x.csv").write_text(
+        "Phone,Name,Niche\n0123456789,Abu,VITAC\n0123456780,Siti,titan; VITAC\n12,Tan,NOBODY\n"
+    )
+    said = import_leads(tmp_path / "x.csv", dry_run=is_dry)
+    assert "row 2: name: Ali → Abu" in said
+    verb = "would be" if is_dry else "were"
+    assert f"1  niches that {verb} made: TITAN\n" in said

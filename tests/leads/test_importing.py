@@ -270,7 +270,7 @@ def test_a_batch_that_fails_is_not_half_imported(monkeypatch: pytest.MonkeyPatch
 
 def test_a_batch_takes_a_bounded_number_of_queries(django_assert_max_num_queries: Any) -> None:
     text = "Name,Phone,Niche\n" + "".join(f"L{n},0123{n:06},VITAC\n" for n in range(900))
-    with django_assert_max_num_queries(30):
+    with django_assert_max_num_queries(31):  # one of them for the niche that is new
         report(text)
     with django_assert_max_num_queries(30):
         assert report(text.replace("L", "M")).counts == {Outcome.UPDATED: 900}
@@ -318,6 +318,18 @@ def test_the_report_holds_the_sums_and_the_first_problems() -> None:
     assert (done.rows, done.not_used, done.usable) == (61, 60, 1)
     assert done.unused_headings == ["Remarks"]
     assert len(done.problems) == 50
+
+
+def test_new_niches_are_those_of_rows_that_are_used_once_however_many_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("leads.importing.BATCH_ROWS", 1)
+    Niche.ensure(["VITAC"])
+    text = HEAD + "A,0123456781,VITAC,,,\r\nB,0123456782,TITAN,,,\r\nC,0123456783,titan,,,\r\n"
+    text += "D,12,NOBODY,,,\r\n"
+    for is_dry in (True, False):
+        assert report(text, niches=("FAIR",), dry_run=is_dry).new_niches == ["FAIR", "TITAN"]
+    assert report(text, niches=("FAIR",)).new_niches == []
 
 
 def test_results_come_in_the_order_of_the_file() -> None:

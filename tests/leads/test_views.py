@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from leads.import_results import SHOWN_PROBLEMS
 from leads.models import Lead
 from leads.phones import display_phone
 from leads.uploads import sweep
@@ -128,6 +129,25 @@ def test_the_import_is_done_once_and_says_what_it_did(
     page = operator_client.get(reverse("leads:review"))
     assert page.context["imported"]["created"] == 1
     assert LogEntry.objects.filter(object_repr="leads.csv").count() == 1
+
+
+def test_before_and_after_it_says_which_rows_are_not_used_or_change_and_which_niches_are_new(
+    operator_client: Client, upload_folder: Path
+) -> None:
+    LeadFactory(phone="60123456780", name="Ali", niches=["VITAC"])
+    rows = "0123456780,Abu,VITAC\n" + "".join(f"{n},Nobody,NONE\n" for n in range(60))
+    upload(operator_client, f"Phone,Name,Niche\n{rows}", niches="fair")
+    before = operator_client.get(reverse("leads:review")).content.decode()
+    operator_client.post(reverse("leads:import"))
+    after = operator_client.get(reverse("leads:review")).content.decode()
+    for page in (before, after):
+        assert "name: Ali → Abu; niche: + FAIR" in page
+        assert page.count('<td class="num">') == 1 + SHOWN_PROBLEMS
+        assert "The first 50 of 60." in page
+        assert reverse("leads:refused") in page
+        assert "NONE</b>" not in page
+    assert "This niche is new, and will be made: <b>FAIR</b>" in before
+    assert "This niche was new: <b>FAIR</b>" in after
 
 
 def test_the_refused_rows_are_downloaded_with_reasons(

@@ -21,6 +21,8 @@ from leads.models import Lead
 from leads.spreadsheets import UnreadableFile
 from leads.tags import split_tags
 
+SHOWN = 10  # of each kind of row
+
 
 class Command(BaseCommand):
     help = """Imports leads from a CSV file (UTF-8; commas, semicolons or tabs).
@@ -73,8 +75,7 @@ exit codes:
                 results = self._with_progress(lead_import.results(), file, options["file"])
                 self._drain(results, report, options["report"])
         except (UnreadableFile, OSError, DatabaseError) as error:
-            message = f"{error}\n{report.rows} rows were dealt with before."
-            raise CommandError(message) from error
+            raise CommandError(_said(error, report.rows)) from error
         self._summarise(report, options)
         if options["strict"] and report.counts[Outcome.REFUSED]:
             raise CommandError("Rows were refused.", returncode=3)
@@ -125,6 +126,11 @@ exit codes:
             self.stdout.write(
                 f"Columns not known, and ignored: {', '.join(report.unused_headings)}"
             )
+        if report.niches:
+            verb = "that would be made" if options["dry_run"] else "that were made"
+            self.stdout.write(
+                f"{len(report.niches):>9,}  niches {verb}: {_first(report.new_niches)}"
+            )
         if report.without_consent:
             self.stdout.write(
                 self.style.WARNING(
@@ -138,10 +144,32 @@ exit codes:
             self.stdout.write(
                 f"{report.unsaid:>9,}  of them: nobody said; say where they agreed with --consent"
             )
-        for problem in report.problems[:10]:
+        for update in report.updates[:SHOWN]:
+            self.stdout.write(f"row {update.row}: {'; '.join(update.changes)}")
+        if (more := report.counts[Outcome.UPDATED] - SHOWN) > 0:
+            self.stdout.write(f"... and {more:,} more that change a lead.")
+        for problem in report.problems[:SHOWN]:
             self.stdout.write(f"row {problem.row}: {problem.reason}")
-        if report.not_used > 10 and options["report"] is None:
-            self.stdout.write(f"... and {report.not_used - 10:,} more. --report FILE has them all.")
+        if report.not_used > SHOWN and options["report"] is None:
+            more = report.not_used - SHOWN
+            self.stdout.write(
+                f"... and {more:,} more that are not used. --report FILE has them all."
+            )
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _said(error: Exception, rows: int) -> str:
+    """What went wrong, in words for whoever typed the command, and what had happened by then."""
+    said = str(error)
+    if isinstance(error, OSError) and error.filename:
+        said = f"{error.filename}: {error.strerror}."
+    return (
+        f"{said}\n{rows} rows were dealt with before." if rows else f"{said} Nothing was imported."
+    )
 
 
 class _KeepLines(RawDescriptionHelpFormatter):
