@@ -23,12 +23,14 @@ from config.adminsite import (
 from leads.models import Lead
 from leads.phones import begins_with
 from sequences.models import Sequence, SequenceContact, SequenceStep
+from sequences.step_forms import PositionsFormSet
 
 Status = Sequence.Status
 
 
 class StepInline(admin.TabularInline):  # type: ignore[type-arg]
     model = SequenceStep
+    formset = PositionsFormSet  # type: ignore[assignment]  # whatever its forms are
     extra = 0
     formfield_overrides = {models.TextField: {"form_class": BodyField}}
     exclude = ["attachment"]  # chosen on the page of the sequence, which shows it

@@ -11,9 +11,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from sequences.forms import SequenceForm, save_with_steps, step_formset
+from sequences.forms import SequenceForm, save_with_steps
 from sequences.models import Sequence
 from sequences.standing import newcomers, next_due_at, standings, step_standings
+from sequences.step_forms import step_formset
 
 
 @permission_required("sequences.view_sequence", raise_exception=True)
@@ -83,10 +84,11 @@ def _form_page(request: HttpRequest, sequence: Sequence, flag: int, *, extra: in
     form = SequenceForm(data, instance=sequence)
     steps = step_formset(extra)(data, request.FILES or None, instance=sequence, prefix="steps")
     if data is not None and not adding and form.is_valid() and steps.is_valid():
-        saved = save_with_steps(form, steps)
-        _log(request, saved, flag, _("Saved with its steps."))
-        messages.success(request, _("Saved."))
-        return redirect("sequences:detail", saved.pk)
+        if saved := save_with_steps(form, steps):
+            _log(request, saved, flag, _("Saved with its steps."))
+            messages.success(request, _("Saved."))
+            return redirect("sequences:detail", saved.pk)
+        form.add_error(None, _("Somebody changed the sequence this moment. Save it again."))
     context: dict[str, Any] = {"form": form, "steps": steps, "adding": adding}
     return render(request, "sequences/form.html", context)
 
