@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -12,12 +13,18 @@ from devices.models import Device
 from leads.models import Trigger
 from leads.tags import fold_tag
 from sequences.models import Sequence
+from sequences.queryset import SequenceQuerySet
+from sequences.standing import Newcomers, newcomers
 from sequences.step_forms import BaseStepFormSet
 
 if TYPE_CHECKING:  # Django's own form classes take no type in brackets
     _SequenceForm = forms.ModelForm[Sequence]
 else:
     _SequenceForm = forms.ModelForm
+
+
+class Overtaken(Exception):
+    """Somebody else has changed the sequence since this form was read."""
 
 
 class SequenceForm(_SequenceForm):
@@ -45,11 +52,33 @@ class SequenceForm(_SequenceForm):
         self.fields["devices"].queryset = devices  # type: ignore[attr-defined]
         if self.instance.pk:
             self.initial["trigger_word"] = self.instance.trigger.name
+        # As it is chosen, the page says which other sequences the word starts.
+        asks = f"{reverse('sequences:others')}?besides={self.instance.pk or 0}"
+        self.fields["trigger_word"].widget.attrs |= {
+            "hx-get": asks, "hx-target": "#others", "hx-sync": "this:replace",
+            "hx-trigger": "input changed delay:300ms, change",
+        }  # fmt: skip
 
     @property
     def triggers(self) -> list[str]:
         """The words to choose from."""
         return list(Trigger.objects.values_list("name", flat=True)[:200])
+
+    @property
+    def others(self) -> SequenceQuerySet:
+        """Other active sequences that the word starts which the page shows."""
+        word = self["trigger_word"].value() or ""
+        return Sequence.objects.beside(self.instance, word)
+
+    def newcomers(self) -> Newcomers | None:
+        """Whom saving the valid form enrols: None, unless the trigger of an active one changes.
+
+        One that is not active enrols nobody before it is activated, and asks then.
+        """
+        trigger = Trigger.objects.filter(name=self.cleaned_data["trigger_word"]).first()
+        if not trigger or trigger.pk == self.instance.trigger_id or not self.instance.is_active:
+            return None
+        return newcomers(Sequence(pk=self.instance.pk, trigger=trigger))
 
     def clean_trigger_word(self) -> str:
         word = fold_tag(self.cleaned_data["trigger_word"])
@@ -58,15 +87,23 @@ class SequenceForm(_SequenceForm):
         return word
 
     def save(self, commit: bool = True) -> Sequence:
+        """Saves what the form asks and nothing else: somebody may have paused it meanwhile.
+
+        Raises Overtaken where another trigger would enrol people of whom nobody was told.
+        """
         word = self.cleaned_data["trigger_word"]
-        self.instance.trigger = Trigger.ensure([word])[word]
+        before, trigger = self.instance.trigger_id, Trigger.ensure([word])[word]
+        self.instance.trigger = trigger
         self.instance.from_all_devices = not self.cleaned_data["devices"]
         if not commit or self.instance._state.adding:
             return super().save(commit)
-        # Only what the form asks: somebody may have paused it since it was read.
-        self.instance.save(
-            update_fields=["name", "description", "trigger", "from_all_devices", "updated_at"]
-        )
+        if trigger.pk != before:
+            as_read = Sequence.objects.filter(
+                pk=self.instance.pk, status=self.instance.status, trigger=before
+            )
+            if not as_read.update(trigger=trigger):
+                raise Overtaken
+        self.instance.save(update_fields=["name", "description", "from_all_devices", "updated_at"])
         self._save_m2m()  # type: ignore[attr-defined]  # Django's own, not in the stubs
         return self.instance
 
@@ -74,12 +111,12 @@ class SequenceForm(_SequenceForm):
 def save_with_steps(form: SequenceForm, steps: BaseStepFormSet) -> Sequence | None:
     """Saves a valid form and its valid formset, both or neither, and returns the sequence.
 
-    None: somebody else was faster, with a step at the same position.
+    None: somebody else was faster, with its state, its trigger or a step at the same position.
     """
     try:
         with transaction.atomic():
             steps.instance = form.save()
             steps.save()
-    except IntegrityError:
+    except (Overtaken, IntegrityError):
         return None
     return steps.instance

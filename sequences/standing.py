@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import ngettext
 
 from broadcasts.models import BroadcastMessage
-from leads.models import SkipReason
+from leads.models import SkipReason, Trigger
 from sequences.models import Sequence, SequenceContact, SequenceStep
 
 
@@ -51,19 +51,39 @@ class StepStanding:
 
 @dataclass
 class Newcomers:
-    """Who would be enrolled now: how many get the first step, and who is left out, by reason."""
+    """Who would be enrolled now: how many get the first step, and who is left out, by reason.
 
-    will_receive: int
-    skipped: dict[SkipReason, int]
+    What enrols them is a button that says so. It posts `agreement`, and does nothing where that
+    does not cover everybody any more.
+    """
+
+    trigger: Trigger
+    will_receive: int = 0
+    skipped: dict[SkipReason, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
         return self.will_receive + sum(self.skipped.values())
 
+    @property
+    def agreement(self) -> str:
+        """What somebody agrees to who was shown these numbers."""
+        return f"{self.trigger.pk}-{self.will_receive}-{self.total}"
+
+    def are_agreed_to(self, agreement: str) -> bool:
+        """Whether it is about this trigger, and no fewer people than they are by now."""
+        said = [int(part) if part.isdecimal() else 0 for part in agreement[:100].split("-")]
+        trigger, will_receive, total = said if len(said) == 3 else (0, 0, 0)
+        if self.total and trigger != self.trigger.pk:
+            return False
+        return self.will_receive <= will_receive and self.total <= total
+
 
 def newcomers(sequence: Sequence) -> Newcomers:
+    """Counts who is enrolled next."""
     counts = sequence.newcomers().with_skip_reason().skip_counts()
     return Newcomers(
+        sequence.trigger,
         will_receive=counts.get("", 0),
         skipped={reason: counts[reason] for reason in SkipReason if reason in counts},
     )
