@@ -190,7 +190,10 @@ class SequenceContact(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["sequence", "lead"], name="unique_sequence_contact")
         ]
-        indexes = [models.Index(fields=["status", "next_due_at"], name="idx_contact_due")]
+        # What a pass takes, and all that a sequence's page counts, without a look at the rows.
+        indexes = [
+            models.Index(fields=["sequence", "status", "next_due_at"], name="idx_contact_state")
+        ]
 
     def __str__(self) -> str:
         return f"{self.lead} · {self.sequence}"

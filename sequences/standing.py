@@ -11,8 +11,11 @@ from django.utils import timezone
 from django.utils.translation import ngettext
 
 from broadcasts.models import BroadcastMessage
-from leads.models import SkipReason, Trigger
+from leads.models import Lead, SkipReason, Trigger
 from sequences.models import Sequence, SequenceContact, SequenceStep
+
+# Among so many an active sequence's page looks for newcomers.
+NEWEST = 5_000
 
 
 @dataclass
@@ -60,6 +63,8 @@ class Newcomers:
     trigger: Trigger
     will_receive: int = 0
     skipped: dict[SkipReason, int] = field(default_factory=dict)
+    # Of so many leads alone that got the trigger last; None: of all.
+    among: int | None = None
 
     @property
     def total(self) -> int:
@@ -79,13 +84,26 @@ class Newcomers:
         return self.will_receive <= will_receive and self.total <= total
 
 
-def newcomers(sequence: Sequence) -> Newcomers:
-    """Counts who is enrolled next."""
-    counts = sequence.newcomers().with_skip_reason().skip_counts()
+def newcomers(sequence: Sequence, newest: int | None = None) -> Newcomers:
+    """Counts who is enrolled next; of the `newest` alone that got the trigger last, if given.
+
+    Whom an active sequence has not enrolled yet got the trigger just now: to look at a million that
+    are in it takes seconds.
+    """
+    leads, is_cut = sequence.newcomers(), False
+    if newest is not None:
+        carriers = Lead.triggers.through.objects.filter(trigger=sequence.trigger_id)
+        last = list(carriers.order_by("-pk").values_list("lead_id", flat=True)[: newest + 1])
+        # By key, each list in a query of its own: databases would gather all contacts first.
+        known = sequence.contacts.filter(lead__in=last[:newest]).order_by()
+        new = set(last[:newest]).difference(known.values_list("lead_id", flat=True))
+        leads, is_cut = Lead.objects.filter(pk__in=new), len(last) > newest
+    counts = leads.with_skip_reason().skip_counts()
     return Newcomers(
         sequence.trigger,
         will_receive=counts.get("", 0),
         skipped={reason: counts[reason] for reason in SkipReason if reason in counts},
+        among=newest if is_cut else None,
     )
 
 

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST
 from sequences.forms import SequenceForm, save_with_steps
 from sequences.models import Sequence
 from sequences.standing import (
+    NEWEST,
     StepStanding,
     newcomers,
     next_due_at,
@@ -42,7 +43,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "steps": steps,
         "first": steps[0] if steps else None,
         "next_due_at": next_due_at(sequence),
-        "newcomers": newcomers(sequence),
+        "newcomers": newcomers(sequence, NEWEST if sequence.is_active else None),
         "others": Sequence.objects.beside(sequence, sequence.trigger.name),
     }
     return render(request, "sequences/detail.html", context)

@@ -13,6 +13,7 @@ from django.urls import reverse
 from leads.models import Lead, Trigger
 from sequences.forms import SequenceForm, save_with_steps
 from sequences.models import Sequence, SequenceContact
+from sequences.standing import newcomers
 from sequences.step_forms import step_formset
 from tests.attachments.files import PDF
 from tests.factories import (
@@ -286,3 +287,32 @@ def test_the_form_says_which_other_active_sequence_the_trigger_starts(
     for page in ("detail", "edit"):
         shown = operator_client.get(reverse(f"sequences:{page}", args=[mine.pk])).content.decode()
         assert "Another active sequence has this trigger:" in shown
+
+
+def test_with_very_many_leads_the_newcomers_are_looked_for_among_the_newest(
+    sequence: Sequence,
+) -> None:
+    old = LeadFactory.create_batch(3, triggers=["OLD"])
+    for lead in old:
+        SequenceContactFactory(sequence=sequence, lead=lead)
+    LeadFactory(triggers=["OLD"])
+    LeadFactory(triggers=["OLD"], opted_out=True)
+
+    assert newcomers(sequence, 5) == newcomers(sequence)
+    cut = newcomers(sequence, 3)
+    assert (cut.will_receive, cut.total, cut.among) == (1, 2, 3)
+
+
+def test_an_active_sequence_s_page_says_that_it_looked_at_the_newest_only(
+    viewer_client: Client, sequence: Sequence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sequences.views.NEWEST", 2)
+    LeadFactory.create_batch(3, triggers=["OLD"])
+    url = reverse("sequences:detail", args=[sequence.pk])
+    assert "Counted among the 2 leads that got the trigger last." in (
+        viewer_client.get(url).content.decode()
+    )
+    Sequence.objects.update(status="paused")
+    page = viewer_client.get(url)
+    assert page.context["newcomers"].will_receive == 3
+    assert "Counted among" not in page.content.decode()
