@@ -23,12 +23,14 @@ from config.adminsite import (
 from leads.models import Lead
 from leads.phones import begins_with
 from sequences.models import Sequence, SequenceContact, SequenceStep
+from sequences.step_forms import PositionsFormSet
 
 Status = Sequence.Status
 
 
 class StepInline(admin.TabularInline):  # type: ignore[type-arg]
     model = SequenceStep
+    formset = PositionsFormSet  # type: ignore[assignment]  # whatever its forms are
     extra = 0
     formfield_overrides = {models.TextField: {"form_class": BodyField}}
     exclude = ["attachment"]  # chosen on the page of the sequence, which shows it
@@ -49,16 +51,9 @@ class SequenceAdmin(QuickAdmin):
     fields = [
         "name", "description", "trigger", "devices", "status", "created_at", "updated_at",
     ]  # fmt: skip
-    actions = ["activate", "pause"]
+    # Whom activating or another trigger enrols, the sequence's own page says before.
+    actions = ["pause"]
 
-    activate = ConfirmedAction(
-        _("Activate"),
-        effect=_("Leads that carry the trigger are enrolled, and steps that are due go out."),
-        may="change",
-        applies_to=lambda sequences: sequences.exclude(status=Status.ACTIVE),
-        work=lambda sequences: [sequence for sequence in sequences if sequence.activate()],
-        nothing=_("They are all active already."),
-    )
     pause = ConfirmedAction(
         _("Pause"),
         effect=_("Nobody is enrolled and no step leaves until they are activated again. Messages "
@@ -74,6 +69,12 @@ class SequenceAdmin(QuickAdmin):
         super().save_model(request, obj, form, change)
         if change and "devices" in form.changed_data:  # goes with them, and is no field itself
             obj.save(update_fields=["from_all_devices"])
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Sequence | None = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), *(["trigger"] if obj else [])]
+
+    def view_on_site(self, sequence: Sequence) -> str:
+        return reverse("sequences:detail", args=[sequence.pk])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sequence]:
         return super().get_queryset(request).annotate(steps_count=Count("steps"))  # type: ignore[no-any-return]

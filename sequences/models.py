@@ -55,20 +55,26 @@ class Sequence(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_active(self) -> bool:
+        return self.status == self.Status.ACTIVE
+
     def usable_devices(self) -> DeviceQuerySet:
         """The devices chosen, or all if none was, as far as they may be given messages."""
         return Device.objects.usable_of(self.devices.all(), or_all=self.from_all_devices)
 
     def newcomers(self) -> LeadQuerySet:
         """Leads that carry its trigger and never were in it: who is enrolled next."""
-        known = SequenceContact.objects.filter(sequence=self, lead=OuterRef("pk"))
+        known = SequenceContact.objects.filter(sequence=self.pk, lead=OuterRef("pk"))
         return Lead.objects.filter(~Exists(known), triggers=self.trigger_id)
 
     def activate(self) -> bool:
-        """Lets it enrol and send. False: it is active already, or has no step to send."""
+        """Lets it enrol and send. False: it is active already, or has no step to send, or another
+        trigger than when it was read, of whose leads nobody was told."""
         if not self.steps.exists():
             return False
-        return self._change([self.Status.DRAFT, self.Status.PAUSED], self.Status.ACTIVE)
+        inactive = [self.Status.DRAFT, self.Status.PAUSED]
+        return self._change(inactive, self.Status.ACTIVE, trigger=self.trigger_id)
 
     def pause(self) -> bool:
         """Stops it at once: nobody is enrolled or sent on, and what waits is held."""
@@ -85,9 +91,11 @@ class Sequence(models.Model):
             paused_for = max(self.resumed_at - self.paused_at, timedelta())
         return self.messages.unhold(state, paused_for=paused_for)
 
-    def _change(self, expected: list[Sequence.Status], status: Sequence.Status) -> bool:
+    def _change(
+        self, expected: list[Sequence.Status], status: Sequence.Status, **as_read: Any
+    ) -> bool:
         moment = "resumed_at" if status == self.Status.ACTIVE else "paused_at"
-        changed = Sequence.objects.filter(pk=self.pk, status__in=expected).update(
+        changed = Sequence.objects.filter(pk=self.pk, status__in=expected, **as_read).update(
             status=status, **{moment: Now()}
         )
         self.settle_messages()
@@ -182,7 +190,10 @@ class SequenceContact(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["sequence", "lead"], name="unique_sequence_contact")
         ]
-        indexes = [models.Index(fields=["status", "next_due_at"], name="idx_contact_due")]
+        # What a pass takes, and all that a sequence's page counts, without a look at the rows.
+        indexes = [
+            models.Index(fields=["sequence", "status", "next_due_at"], name="idx_contact_state")
+        ]
 
     def __str__(self) -> str:
         return f"{self.lead} · {self.sequence}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -35,19 +36,32 @@ def enrol(sequence: Sequence) -> int:
     first = next(iter(sequence.steps.all()), None)
     if first is None:
         return 0
-    before = sequence.contacts.count()
     newcomers = sequence.newcomers()
-    last = 0
+    enrolled = last = 0
     while ids := list(
         newcomers.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]
     ):
-        _enrol(sequence, first, ids)
+        new = _enrol(sequence, first, ids)
+        if new is None:
+            break
+        enrolled += new
         last = ids[-1]
-    return sequence.contacts.count() - before
+    return enrolled
 
 
 @survive_conflicts
-def _enrol(sequence: Sequence, first: SequenceStep, lead_ids: list[int]) -> None:
+@transaction.atomic
+def _enrol(sequence: Sequence, first: SequenceStep, lead_ids: list[int]) -> int | None:
+    """Returns how many of these were not in it. By query: MySQL's row count lies.
+
+    None: it was paused, or has another trigger, since it was read. Locked, so that another
+    scheduler's are not counted as well.
+    """
+    as_read = Sequence.objects.select_for_update().active()
+    if not as_read.filter(pk=sequence.pk, trigger=sequence.trigger_id).values_list("pk"):
+        return None
+    contacts = sequence.contacts.filter(lead__in=lead_ids)
+    before = contacts.count()
     SequenceContact.objects.bulk_create(
         [
             SequenceContact(
@@ -65,6 +79,7 @@ def _enrol(sequence: Sequence, first: SequenceStep, lead_ids: list[int]) -> None
         if connection.features.supports_update_conflicts_with_target
         else None,
     )
+    return contacts.count() - before
 
 
 def advance(sequence: Sequence) -> dict[str, int]:
@@ -86,7 +101,7 @@ def advance(sequence: Sequence) -> dict[str, int]:
         if not moved.total():
             break  # another scheduler is at these; it does them
         counts.update(moved)
-    counts.pop("emptied", None)
+    del counts["passed"]  # who had the step already, and who waited for one that is gone
     return counts
 
 
@@ -105,39 +120,54 @@ def _advance_chunk(
         .prefetch_related("niches")
         .in_bulk()
     )
-    messages: list[BroadcastMessage] = []
-    by_step: dict[int | None, list[int]] = defaultdict(list)
-    stopped: dict[tuple[int, str], list[int]] = defaultdict(list)
+    messages: dict[int, BroadcastMessage] = {}  # by contact
     found = {step.pk: step for step in steps}
     talked = known(list(leads))
     for contact in contacts:
-        step = found.get(contact.next_step_id or 0)
-        if step is None:  # its step was deleted
-            by_step[None].append(contact.pk)
-            continue
-        message = _message(sequence, step, leads[contact.lead_id], allocation, now, talked)
-        messages.append(message)
-        if message.skip_reason:
-            stopped[step.pk, message.skip_reason].append(contact.pk)
-        else:
-            by_step[step.pk].append(contact.pk)
+        if step := found.get(contact.next_step_id or 0):  # None: it was deleted
+            lead = leads[contact.lead_id]
+            messages[contact.pk] = _message(sequence, step, lead, allocation, now, talked)
     moved: Counter[str] = Counter()
-    carried = {message.attachment_id for message in messages if message.attachment_id}
+    carried = {message.attachment_id for message in messages.values() if message.attachment_id}
     with transaction.atomic():
         if carried:
             Attachment.objects.filter(pk__in=carried).mark_carried()
-        enqueue(messages, unique=("sequence_step", "recipient_phone"))
-        for (step_pk, reason), ids in stopped.items():
-            moved["skipped"] += _stop(ids, step_pk, reason)
-        for from_step, ids in by_step.items():
-            following = _following(steps, found.get(from_step or 0))
-            advanced = _move_on(ids, from_step, following)
-            moved["queued" if from_step else "emptied"] += advanced
-            moved["completed"] += advanced if following is None else 0
+        had = _recipients(messages.values())
+        enqueue(messages.values(), unique=("sequence_step", "recipient_phone"))
+        alike: dict[tuple[int | None, str, bool], list[int]] = defaultdict(list)
+        for contact in contacts:
+            alike[_fate(messages.get(contact.pk), had)].append(contact.pk)
+        for (step_pk, reason, is_new), ids in alike.items():
+            following = _following(steps, found.get(step_pk or 0))
+            if reason:
+                count = _stop(ids, step_pk, reason)
+            else:
+                count = _move_on(ids, step_pk, following)
+                moved["completed"] += count if following is None else 0
+            moved[("skipped" if reason else "queued") if is_new else "passed"] += count
     return moved
 
 
-def _stop(contact_ids: list[int], step_pk: int, reason: str) -> int:
+def _recipients(messages: Iterable[BroadcastMessage]) -> set[tuple[int | None, str]]:
+    """Returns who has which of these already, as leads that were deleted and came back."""
+    there = BroadcastMessage.objects.order_by().filter(
+        sequence_step__in={message.sequence_step_id for message in messages},
+        recipient_phone__in=[message.recipient_phone for message in messages],
+    )
+    return set(there.values_list("sequence_step_id", "recipient_phone"))
+
+
+def _fate(
+    message: BroadcastMessage | None, had: set[tuple[int | None, str]]
+) -> tuple[int | None, str, bool]:
+    """Returns a contact's step, why it stops there ('': it does not), and whether that is new."""
+    if message is None:
+        return None, "", False
+    step_pk, phone = message.sequence_step_id, message.recipient_phone
+    return step_pk, message.skip_reason, (step_pk, phone) not in had
+
+
+def _stop(contact_ids: list[int], step_pk: int | None, reason: str) -> int:
     return SequenceContact.objects.filter(
         pk__in=contact_ids, status="active", next_step=step_pk
     ).update(status="stopped", stop_reason=reason, next_due_at=None, finished_at=Now())

@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from broadcasts.models import BroadcastMessage
+from leads.tags import fold_tag
 
 if TYPE_CHECKING:
     from sequences.models import Sequence, SequenceContact
@@ -18,6 +19,10 @@ logger = logging.getLogger(__name__)
 class SequenceQuerySet(models.QuerySet["Sequence"]):
     def active(self) -> Self:
         return self.filter(status="active")
+
+    def beside(self, sequence: Sequence, trigger: str) -> Self:
+        """Other active sequences that this word starts: its leads get all of them."""
+        return self.active().filter(trigger__name=fold_tag(trigger)).exclude(pk=sequence.pk)
 
     def process(self) -> dict[str, int]:
         """One pass of the scheduler: enrols who carries a trigger, sends on who is due.

@@ -11,8 +11,11 @@ from django.utils import timezone
 from django.utils.translation import ngettext
 
 from broadcasts.models import BroadcastMessage
-from leads.models import SkipReason
+from leads.models import Lead, SkipReason, Trigger
 from sequences.models import Sequence, SequenceContact, SequenceStep
+
+# Among so many an active sequence's page looks for newcomers.
+NEWEST = 5_000
 
 
 @dataclass
@@ -51,21 +54,56 @@ class StepStanding:
 
 @dataclass
 class Newcomers:
-    """Who would be enrolled now: how many get the first step, and who is left out, by reason."""
+    """Who would be enrolled now: how many get the first step, and who is left out, by reason.
 
-    will_receive: int
-    skipped: dict[SkipReason, int]
+    What enrols them is a button that says so. It posts `agreement`, and does nothing where that
+    does not cover everybody any more.
+    """
+
+    trigger: Trigger
+    will_receive: int = 0
+    skipped: dict[SkipReason, int] = field(default_factory=dict)
+    # Of so many leads alone that got the trigger last; None: of all.
+    among: int | None = None
 
     @property
     def total(self) -> int:
         return self.will_receive + sum(self.skipped.values())
 
+    @property
+    def agreement(self) -> str:
+        """What somebody agrees to who was shown these numbers."""
+        return f"{self.trigger.pk}-{self.will_receive}-{self.total}"
 
-def newcomers(sequence: Sequence) -> Newcomers:
-    counts = sequence.newcomers().with_skip_reason().skip_counts()
+    def are_agreed_to(self, agreement: str) -> bool:
+        """Whether it is about this trigger, and no fewer people than they are by now."""
+        said = [int(part) if part.isdecimal() else 0 for part in agreement[:100].split("-")]
+        trigger, will_receive, total = said if len(said) == 3 else (0, 0, 0)
+        if self.total and trigger != self.trigger.pk:
+            return False
+        return self.will_receive <= will_receive and self.total <= total
+
+
+def newcomers(sequence: Sequence, newest: int | None = None) -> Newcomers:
+    """Counts who is enrolled next; of the `newest` alone that got the trigger last, if given.
+
+    Whom an active sequence has not enrolled yet got the trigger just now: to look at a million that
+    are in it takes seconds.
+    """
+    leads, is_cut = sequence.newcomers(), False
+    if newest is not None:
+        carriers = Lead.triggers.through.objects.filter(trigger=sequence.trigger_id)
+        last = list(carriers.order_by("-pk").values_list("lead_id", flat=True)[: newest + 1])
+        # By key, each list in a query of its own: databases would gather all contacts first.
+        known = sequence.contacts.filter(lead__in=last[:newest]).order_by()
+        new = set(last[:newest]).difference(known.values_list("lead_id", flat=True))
+        leads, is_cut = Lead.objects.filter(pk__in=new), len(last) > newest
+    counts = leads.with_skip_reason().skip_counts()
     return Newcomers(
+        sequence.trigger,
         will_receive=counts.get("", 0),
         skipped={reason: counts[reason] for reason in SkipReason if reason in counts},
+        among=newest if is_cut else None,
     )
 
 

@@ -8,6 +8,7 @@ app_name = "sequences"
 urlpatterns = [
     path("", views.sequence_list, name="list"),
     path("new/", views.create, name="create"),
+    path("others/", views.others, name="others"),
     path("<int:pk>/", views.detail, name="detail"),
     path("<int:pk>/edit/", views.edit, name="edit"),
     path("<int:pk>/activate/", views.activate, name="activate"),

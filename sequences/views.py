@@ -5,15 +5,25 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.contrib.auth.decorators import permission_required
+from django.contrib.auth.decorators import permission_required, user_passes_test
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from sequences.forms import SequenceForm, save_with_steps, step_formset
+from sequences.forms import SequenceForm, save_with_steps
 from sequences.models import Sequence
-from sequences.standing import newcomers, next_due_at, standings, step_standings
+from sequences.standing import (
+    NEWEST,
+    StepStanding,
+    newcomers,
+    next_due_at,
+    standings,
+    step_standings,
+)
+from sequences.step_forms import BaseStepFormSet, step_formset
 
 
 @permission_required("sequences.view_sequence", raise_exception=True)
@@ -26,12 +36,15 @@ def sequence_list(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     sequences = Sequence.objects.select_related("trigger").prefetch_related("devices")
     sequence = get_object_or_404(sequences, pk=pk)
+    steps = step_standings(sequence)
     context = {
         "sequence": sequence,
         "standing": standings([sequence])[0],
-        "steps": step_standings(sequence),
+        "steps": steps,
+        "first": steps[0] if steps else None,
         "next_due_at": next_due_at(sequence),
-        "newcomers": newcomers(sequence),
+        "newcomers": newcomers(sequence, NEWEST if sequence.is_active else None),
+        "others": Sequence.objects.beside(sequence, sequence.trigger.name),
     }
     return render(request, "sequences/detail.html", context)
 
@@ -46,12 +59,34 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return _form_page(request, get_object_or_404(Sequence, pk=pk), CHANGE, extra=0)
 
 
+def _may_write(user: User | AnonymousUser) -> bool:
+    """Raises PermissionDenied to whom neither a new sequence nor editing one is allowed."""
+    if user.has_perm("sequences.add_sequence") or user.has_perm("sequences.change_sequence"):
+        return True
+    raise PermissionDenied
+
+
+@user_passes_test(_may_write)
+def others(request: HttpRequest) -> HttpResponse:
+    """Which other active sequences the trigger starts that is being written into the form."""
+    besides = request.GET.get("besides", "")
+    sequence = Sequence(pk=int(besides) if besides.isdecimal() and len(besides) < 19 else None)
+    found = Sequence.objects.beside(sequence, request.GET.get("trigger_word", ""))
+    return render(request, "sequences/_others.html", {"others": found})
+
+
 @require_POST
 @permission_required("sequences.change_sequence", raise_exception=True)
 def activate(request: HttpRequest, pk: int) -> HttpResponse:
     sequence = get_object_or_404(Sequence, pk=pk)
     if not sequence.steps.exists():
         messages.error(request, _("Write a step first: there is nothing to send yet."))
+        return redirect("sequences:detail", pk)
+    agreed = request.POST.get("agreed", "")
+    if not (sequence.is_active or newcomers(sequence).are_agreed_to(agreed)):
+        changed = _("Who is enrolled has changed since you looked: nothing was activated.")
+        again = _("Look at the numbers again, and confirm those.")
+        messages.warning(request, f"{changed} {again}")
         return redirect("sequences:detail", pk)
     return _change(request, sequence, sequence.activate, _("Active: it enrols and sends."))
 
@@ -82,13 +117,26 @@ def _form_page(request: HttpRequest, sequence: Sequence, flag: int, *, extra: in
         _one_more(data)
     form = SequenceForm(data, instance=sequence)
     steps = step_formset(extra)(data, request.FILES or None, instance=sequence, prefix="steps")
-    if data is not None and not adding and form.is_valid() and steps.is_valid():
-        saved = save_with_steps(form, steps)
-        _log(request, saved, flag, _("Saved with its steps."))
-        messages.success(request, _("Saved."))
-        return redirect("sequences:detail", saved.pk)
     context: dict[str, Any] = {"form": form, "steps": steps, "adding": adding}
+    if data is not None and not adding and form.is_valid() and steps.is_valid():
+        question = _question(form, steps, data.get("agreed", ""))
+        if not question and (saved := save_with_steps(form, steps)):
+            _log(request, saved, flag, _("Saved with its steps."))
+            messages.success(request, _("Saved."))
+            return redirect("sequences:detail", saved.pk)
+        if not question:
+            form.add_error(None, _("Somebody changed the sequence this moment. Save it again."))
+        context |= question
     return render(request, "sequences/form.html", context)
+
+
+def _question(form: SequenceForm, steps: BaseStepFormSet, agreed: str) -> dict[str, Any]:
+    """Whom saving would enrol at once without this having been agreed to; empty if nobody."""
+    enrolled = form.newcomers()
+    if enrolled is None or enrolled.are_agreed_to(agreed):
+        return {}
+    first = StepStanding(steps.first_step())
+    return {"newcomers": enrolled, "first": first, "has_changed": bool(agreed)}
 
 
 def _one_more(data: QueryDict) -> None:

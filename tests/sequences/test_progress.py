@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -135,6 +136,71 @@ def test_a_step_to_somebody_the_device_has_talked_with_is_no_first_contact() -> 
 
     message = BroadcastMessage.objects.get(recipient_phone=lead.phone)
     assert message.priority == BroadcastMessage.Priority.SEQUENCE
+
+
+def test_what_another_scheduler_enrolled_this_moment_is_not_counted_again() -> None:
+    sequence = drip(0)
+    leads = LeadFactory.create_batch(3, triggers=["COLDVITAC"])
+    first = sequence.steps.get()
+    ids = [lead.pk for lead in leads]
+    assert progress._enrol(sequence, first, ids[:2]) == 2
+    assert progress._enrol(sequence, first, ids) == 1
+    assert sequence.contacts.count() == 3
+
+
+@pytest.mark.parametrize("change", [{"status": "paused"}, {"trigger": "OTHER"}])
+def test_a_pass_enrols_nobody_any_more_once_the_operator_changed_it(change: dict) -> None:
+    sequence = drip(0)
+    LeadFactory(triggers=["COLDVITAC"])
+    if "trigger" in change:
+        change = {"trigger": Trigger.ensure(["OTHER"])["OTHER"]}
+    Sequence.objects.update(**change)  # since the pass has read it
+    assert progress.enrol(sequence) == 0
+    assert not sequence.contacts.exists()
+
+
+def test_a_step_that_somebody_had_already_is_not_counted_as_queued() -> None:
+    drip(0, DAY)
+    lead, other = LeadFactory.create_batch(2, triggers=["COLDVITAC"])
+    process()
+    phone = lead.phone
+    lead.delete()
+    again = LeadFactory(phone=phone, triggers=["COLDVITAC"])
+    LeadFactory(triggers=["COLDVITAC"])
+
+    counts = process()
+
+    assert counts == {
+        "enrolled": 2, "queued": 1, "skipped": 0, "completed": 0, "messages_moved": 0,
+    }  # fmt: skip
+    assert steps_of(phone) == [1]
+    assert SequenceContact.objects.get(lead=again).next_step.position == 2
+    assert steps_of(other.phone) == [1]
+
+
+def test_a_step_that_somebody_had_already_is_not_counted_as_skipped() -> None:
+    drip(0, DAY)
+    lead = LeadFactory(triggers=["COLDVITAC"])
+    process()
+    phone = lead.phone
+    lead.delete()
+    LeadFactory(phone=phone, triggers=["COLDVITAC"], opted_out=True)
+
+    assert process()["skipped"] == 0
+
+    assert SequenceContact.objects.get().stop_reason == "opted_out"
+    assert BroadcastMessage.objects.get().status == "pending"
+
+
+def test_the_command_prints_what_it_really_did(capsys: pytest.CaptureFixture[str]) -> None:
+    drip(0)
+    LeadFactory(triggers=["COLDVITAC"])
+    for said in (
+        "enrolled 1, queued 1, skipped 0, completed 1, messages_moved 0",
+        "enrolled 0, queued 0, skipped 0, completed 0, messages_moved 0",
+    ):
+        call_command("process_sequences")
+        assert capsys.readouterr().out.strip() == said
 
 
 def test_a_contact_that_another_scheduler_moved_on_gets_no_step_twice() -> None:
