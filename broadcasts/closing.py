@@ -4,27 +4,44 @@ nothing is sent meanwhile."""
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from threading import Thread
 
 from devices.transports.base import Session
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 50
+# Who has not ended by then is left to itself: it can send nothing any more, and the leases of all
+# others must not run out for it.
+PATIENCE_SECONDS = 10.0
 
 
 def close(sessions: Mapping[int, Session]) -> None:
-    """Closes these {device id: session}; returns when all are, whatever they raise."""
-    ends = [partial(_close, pk, session) for pk, session in sessions.items()]
-    if len(ends) < 2:  # the most frequent by far, and not worth a thread
-        for end in ends:
-            end()
-        return
-    with ThreadPoolExecutor(AT_ONCE, "close") as threads:
-        for end in ends:
-            threads.submit(end)
+    """Closes these {device id: session}; returns when all are, whatever they raise, or their time
+    is over."""
+    waiting = list(sessions.items())
+    while waiting:
+        now, waiting = waiting[:AT_ONCE], waiting[AT_ONCE:]
+        threads = {pk: _start(pk, session) for pk, session in now}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for pk, thread in threads.items():
+            if thread:
+                thread.join(max(deadline - time.monotonic(), 0))
+                if thread.is_alive():
+                    logger.error("Device %s: its session does not end", pk)
+
+
+def _start(pk: int, session: Session) -> Thread | None:
+    # A daemon, so that a session that hangs for ever does not keep the process.
+    thread = Thread(target=_close, args=(pk, session), name="close", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system gives no more: then one after the other
+        _close(pk, session)
+        return None
+    return thread
 
 
 def _close(pk: int, session: Session) -> None:

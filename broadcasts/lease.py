@@ -30,11 +30,19 @@ class Lease:
     connected: bool = False
     is_given_up: bool = False
     in_flight: Claimed | None = None
+    handed_over_at: float = 0.0  # by clock(): what is in flight
     look_again_at: float = 0.0  # by clock(): what was due is held, ask again then
     idle_seconds: float = 0.5  # and so long after the next time
 
     def __post_init__(self) -> None:
         self.device_id = self.device.pk
+
+    def hand_over(self, message: Claimed, slot: pacing.Slot) -> None:
+        self.slot, self.in_flight, self.handed_over_at = slot, message, clock()
+
+    def is_silent_since(self, moment: float) -> bool:
+        """Whether it owes an answer since before then."""
+        return self.in_flight is not None and self.handed_over_at < moment
 
     def next_send_at(self, sent: Sent) -> datetime | None:
         """When the pause behind this one is over, which counts from when it really left."""

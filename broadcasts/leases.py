@@ -8,16 +8,18 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from broadcasts import closing, pacing
 from broadcasts.calls import Call, Calls
 from broadcasts.checking import Checks
 from broadcasts.lease import Lease, clock
 from broadcasts.models import BroadcastMessage, Worker
-from broadcasts.outcomes import Sent, settle_unknown, unknown_of
+from broadcasts.outcomes import Sent
+from broadcasts.recalling import Recalling
 from broadcasts.retrying import survive_conflicts
 from broadcasts.sharing import Kind, Reach
 from devices.models import Device
@@ -31,8 +33,6 @@ logger = logging.getLogger(__name__)
 SAFE_SHARE_OF_LEASE = 0.6
 LOOK_AROUND_SECONDS = 3.0
 REFRESH_SECONDS = 15.0
-ASK_AGAIN_SECONDS = 60.0
-ASKED_AT_ONCE = 500
 LATE_SECONDS = 0.04  # from hand-over to send: less is not worth a statement
 AVOID_SECONDS = 60.0  # a device whose session could not be opened
 OUTDATED_SECONDS = 3600.0  # a transport whose library WhatsApp no longer talks to
@@ -60,8 +60,7 @@ class Leases:
         self._looked_at = -math.inf
         self._refreshed_at = -math.inf
         self._shared_with = 0  # the capacity of all broadcasters, at the last count
-        self._asked_at = -math.inf
-        self._to_ask: list[int] = []
+        self._recalling = Recalling(worker_id)
         self.shortest_gap_seconds = 0.0  # of the devices held
         self._clock_offset = 0.0
         self._avoid_until: dict[int, float] = {}
@@ -182,7 +181,9 @@ class Leases:
         self._looked_at = now
         changed = self._refresh() if now >= self._refreshed_at + REFRESH_SECONDS else []
         calling = self._calls.heard()
-        self._settle([call.pk for call in calling if call.over and call.usable])
+        self._let_send_again(call.pk for call in calling if call.over and call.usable)
+        self._recalling.ask(self.held)
+        self._give_up_silent()
         gone = {call.pk for call in calling if not call.usable}
         gone |= {pk for pk, lease in self.held.items() if lease.is_given_up}
         # What is on the wire is finished first; the next look gives these back.
@@ -209,7 +210,7 @@ class Leases:
             self.worker_id, devices=len(self.held), capacity=self.capacity
         )
         # Rather behind the database than ahead of it: a device that is asked for too early gets
-        # nothing, and rests.
+        # nothing, and waits on.
         self._clock_offset = database_time.timestamp() - clock()
         kept = survive_conflicts(Device.objects.renew_leases)(self.epochs, self.worker_id)
         lost = set(self.held) - kept
@@ -244,26 +245,20 @@ class Leases:
                 self.give_back([pk])
         return [self.held[pk] for pk in changed if pk in self.held]
 
-    def _settle(self, over: Sequence[int]) -> None:
-        """Lets what was blocked send again, and asks about what got lost."""
+    def _let_send_again(self, over: Iterable[int]) -> None:
+        """What was blocked until now."""
         if over := [pk for pk in over if self._connected(pk)]:
             self.change_status({pk: self.held[pk].epoch for pk in over}, Device.Status.ONLINE)
-        # What got lost just now at every look. All of a day once in a while, some at each look: a
-        # transport that cannot tell must not keep the others from being asked.
-        now = time.monotonic()
-        if not self._to_ask and now >= self._asked_at + ASK_AGAIN_SECONDS:
-            self._asked_at = now
-            self._to_ask = unknown_of(self.worker_id, newer_than=timedelta(days=1))
-        keys, self._to_ask = self._to_ask[:ASKED_AT_ONCE], self._to_ask[ASKED_AT_ONCE:]
-        keys += unknown_of(self.worker_id, newer_than=timedelta(minutes=2))[-ASKED_AT_ONCE:]
-        if not keys:
-            return
-        connected = {pk: lease for pk, lease in self.held.items() if lease.connected}
-        settle_unknown(
-            keys,
-            {pk: lease.session for pk, lease in connected.items()},
-            in_flight=[m for lease in connected.values() if (m := lease.in_flight)],
-        )
+
+    def _give_up_silent(self) -> None:
+        """Ends sessions that owe an answer for so long that anybody may call the message unknown.
+        Whoever opens the device next goes on; a late answer is about that message alone."""
+        since = clock() - settings.STUCK_AFTER.total_seconds()
+        silent = [lease for lease in self.held.values() if lease.is_silent_since(since)]
+        for lease in silent:
+            logger.error("Device %s: no answer from its transport", lease.device)
+            lease.in_flight = None
+            self.give_up(lease, _("It did not say what became of a message."))
 
     def _connected(self, pk: int) -> bool:
         return pk in self.held and self.held[pk].connected
@@ -370,8 +365,9 @@ class Leases:
             for start in range(0, len(ids), closing.AT_ONCE):
                 mine = [pk for pk in ids[start : start + closing.AT_ONCE] if pk in self.held]
                 closed |= {pk: self.held[pk].epoch for pk in mine}
-                self._store_pauses(mine)
+                left = self._pauses_left(mine)
                 self._close(mine)
+                self._store_pauses(left)
                 # This may take a second or more: those that are still held must not run out.
                 if self._is_renewal_due():
                     self._release(closed)
@@ -381,10 +377,12 @@ class Leases:
         finally:  # where the database is away, the leases run out by themselves
             self._close(set(ids) & set(self.held))
 
-    def _store_pauses(self, ids: Iterable[int]) -> None:
-        """For the next holder: what is left of them, to the fraction of a second."""
+    def _pauses_left(self, ids: Iterable[int]) -> dict[int, datetime]:
         now, slots = self.now(), {pk: self.held[pk].slot for pk in ids}
-        left = {pk: at for pk, slot in slots.items() if (at := slot.next_send_at) and at > now}
+        return {pk: at for pk, slot in slots.items() if (at := slot.next_send_at) and at > now}
+
+    def _store_pauses(self, left: Mapping[int, datetime]) -> None:
+        """For the next holder, to the fraction of a second."""
         if left:
             survive_conflicts(Device.objects.put_off)(left)
 

@@ -19,6 +19,7 @@ MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
 RESTART_SECONDS, LONGEST_RESTART_SECONDS = 5.0, 300.0
 STOOD_SECONDS = 60.0
 LOOK_SECONDS = 0.5
+END_SECONDS = 120.0  # longer than a worker takes to finish what is on the wire (STOP_SECONDS)
 STDOUT = 1
 MARK = "SIARAN_BEGUN_ANEW"  # once, also on a host that does not tell what a process began with
 
@@ -70,8 +71,14 @@ class Supervisor:
         running = [place.process for place in self.places if place.process]
         for process in running:
             process.terminate()
+        deadline = time.monotonic() + END_SECONDS
         for process in running:
-            process.wait()
+            try:
+                process.wait(max(deadline - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                logger.error("Worker process %d did not end, and is killed", process.pid)
+                process.kill()
+                process.wait()
 
     def _look_after(self, place: Place) -> bool:
         """Whether this place is needed still."""

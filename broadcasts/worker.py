@@ -48,8 +48,8 @@ SHORTEST_TICK_SECONDS = 0.005  # simulated devices run faster than the clock
 TICKS_A_PAUSE = 20  # a tick is short beside the pauses that it must not lengthen
 BATCH = 500  # devices served in one turn
 BUSY = 50  # after a turn that served so many the next begins at once
-# A device that had nothing to send is not asked again before something is due for it, and less and
-# less often, as the lookout does, when that something is held.
+# A device that had nothing to send is not asked again, or once more where its pause ended just now,
+# before something is due for it; and less and less often when that something is held.
 IDLE_SECONDS = 0.5
 STOP_SECONDS = 90  # longer than a transport waits for WhatsApp's answer
 DATABASE_DOWN_SECONDS = 2.0
@@ -207,8 +207,7 @@ class Broadcaster:
             self._unrecorded += [Sent(message, NotSent()) for message in lost]
         for message in handed:
             lease = self._leases.held[message.device_id]
-            lease.slot = slots[message.device_id]
-            lease.in_flight = message
+            lease.hand_over(message, slots[message.device_id])
             self._agenda.drop([message.device_id])
             self._on_wire.add((message.pk, message.token))
             self._senders.submit(self._send, lease, message, began_at)

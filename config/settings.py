@@ -151,6 +151,7 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.mysql":
     DATABASES["default"]["OPTIONS"] = {
         "charset": "utf8mb4",
         "isolation_level": "read committed",
+        "connect_timeout": 10,
         # A lock that somebody's stalled process holds is waited for briefly, then tried again.
         "init_command": "SET SESSION time_zone='+00:00', innodb_lock_wait_timeout=10, "
         "sql_mode='STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from datetime import timedelta
+
 import pytest
 from django.conf import LazySettings
 
 from broadcasts import leases
 from devices.models import Device
-from devices.transports.base import NotSent, OutgoingMessage
+from devices.transports.base import NotSent, Outcome, OutgoingMessage
 from devices.transports.simulator import SimulatorSession
-from tests.broadcasts.test_leases import fast, started, turn_until
+from tests.broadcasts.test_leases import copies, fast, started, status_of, turn_until
 from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,3 +39,28 @@ def test_a_session_that_prepares_something_may_ask_again_whether_its_lease_is_fr
 
     assert said == [True, False]
     broadcaster._finish()
+
+
+def test_a_send_that_is_never_answered_does_not_keep_the_device(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.STUCK_AFTER = timedelta(seconds=1)
+    send, forgotten = SimulatorSession.send, list[str]()
+
+    def forget(session: SimulatorSession, message: OutgoingMessage) -> Future[Outcome]:
+        if forgotten:
+            return send(session, message)
+        forgotten.append(message.key)
+        return Future()
+
+    monkeypatch.setattr(SimulatorSession, "send", forget)
+    device = DeviceFactory()
+    first, second = BroadcastMessageFactory.create_batch(2, device=device)
+    broadcaster = started()
+
+    turn_until(broadcaster, lambda: status_of(second) == "sent")
+
+    assert forgotten == [first.key]
+    # The session that took over knows that it never left.
+    turn_until(broadcaster, lambda: status_of(first) == "sent")
+    assert (copies(first), copies(second)) == (1, 1)

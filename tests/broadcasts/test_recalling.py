@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 from django.utils import timezone
 
-from broadcasts import leases, pacing
+from broadcasts import leases, pacing, recalling
 from broadcasts.lease import Lease
 from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage
@@ -38,7 +38,7 @@ def test_a_transport_that_cannot_tell_keeps_no_other_from_being_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leases, "LOOK_AROUND_SECONDS", 0.0)
-    monkeypatch.setattr(leases, "ASKED_AT_ONCE", 2)
+    monkeypatch.setattr(recalling, "ASKED_AT_ONCE", 2)
     silent, knowing = DeviceFactory(online=True), DeviceFactory(online=True)
     older = lost(knowing, 1, ago=timedelta(hours=5))
     lost(silent, 6, ago=timedelta(hours=1))

@@ -4,7 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 
+import pytest
+from django.db import OperationalError, connection
+
+from broadcasts.management.commands import runbroadcaster
 from tests.processes import ROOT
 
 
@@ -41,3 +46,49 @@ def test_a_broadcaster_that_waits_for_the_database_ends_with_its_supervisor() ->
         assert process.wait(timeout=40) == 0
     finally:
         process.kill()
+
+
+def test_a_broadcaster_ends_while_a_database_takes_its_connection_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"mysql://root@127.0.0.1:{mute.getsockname()[1]}/siaran"
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "runbroadcaster"],
+            cwd=ROOT,
+            env=os.environ | {"DATABASE_URL": url},
+        )
+        try:
+            connected, _ = mute.accept()
+            process.terminate()
+            assert process.wait(timeout=40) == 0
+            connected.close()
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.django_db
+def test_a_database_that_says_nothing_any_more_is_away_in_every_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = connection.settings_dict["OPTIONS"]
+    for name in ("read_timeout", "write_timeout"):
+        monkeypatch.setitem(options, name, None)  # and back again afterwards
+    monkeypatch.setattr(runbroadcaster, "SILENCE_SECONDS", 1)
+    runbroadcaster._notice_silence()
+    said: list[object] = []
+
+    def ask() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT SLEEP(20)")
+                said.append(cursor.fetchall())
+        except OperationalError as error:
+            said.append(error.args[0])
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join(15)
+
+    assert said == [2013]

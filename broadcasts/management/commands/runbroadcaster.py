@@ -19,6 +19,7 @@ from broadcasts.supervisor import Supervisor, begin_anew, begin_anew_if_needed, 
 from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster, is_orphan
 
 COLLECT_AFTER = 20_000  # objects more; a claim of 500 messages makes that many
+SILENCE_SECONDS = 30  # a statement of ours takes seconds; it waits 10 for a lock at most
 NO_ANSWER = "siaran.E018"  # what config.checks makes of a database that does not answer
 
 
@@ -57,6 +58,7 @@ class Command(BaseCommand):
         # Until there is something to finish, also while the database does not answer.
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)
+        _notice_silence()
         self._check(supervisor)
         allow_files()
         runner: Broadcaster | Supervisor
@@ -97,6 +99,17 @@ class Command(BaseCommand):
                 self.stderr.write(f"The database does not answer yet: {error}")
                 connection.close()
                 time.sleep(DATABASE_DOWN_SECONDS)
+
+
+def _notice_silence() -> None:
+    """Makes a database that says nothing for so long, to anybody in this process, an error.
+
+    A host that died, or a network that drops what it carries, tells nobody: TCP waits for hours,
+    with the sessions open that others have opened since.
+    """
+    if connection.vendor == "mysql":
+        seconds = {"read_timeout": SILENCE_SECONDS, "write_timeout": SILENCE_SECONDS}
+        connection.settings_dict["OPTIONS"].update(seconds)
 
 
 def _end(signum: int, frame: FrameType | None) -> None:
