@@ -140,7 +140,8 @@ def test_a_device_that_is_logged_out_while_it_sends_does_not_come_back(
     broadcaster.keep()
     monkeypatch.setattr(leases, "REFRESH_SECONDS", 1000.0)  # it has not read that of the device yet
     lease = broadcaster.held[device.pk]
-    lease.connected, lease.in_flight = True, claimed_of(BroadcastMessageFactory(device=device))
+    lease.connected = True
+    lease.hand_over(claimed_of(BroadcastMessageFactory(device=device)), lease.slot)
     Device.objects.update(status="online")
 
     user = User.objects.create_user("siti")

@@ -108,7 +108,7 @@ def test_what_is_on_the_wire_is_finished_first_and_nothing_lets_it_send_again() 
     device = DeviceFactory(online=True)
     mine = broadcaster("worker", device)
     lease = mine.held[device.pk]
-    lease.in_flight = claimed_of(BroadcastMessageFactory(device=device))
+    lease.hand_over(claimed_of(BroadcastMessageFactory(device=device)), lease.slot)
 
     hear(mine, device, ELSEWHERE, Connected())
     mine.keep()
