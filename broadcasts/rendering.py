@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -112,6 +112,10 @@ class BodyField(forms.CharField):
 
     def to_python(self, value: object) -> str:
         return str(super().to_python(value)).replace("\r\n", "\n")
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        """No maxlength: browsers cut what is pasted, and whoever sends it misses the end."""
+        return {k: v for k, v in super().widget_attrs(widget).items() if k != "maxlength"}
 
 
 def validate_body(body: str) -> None:

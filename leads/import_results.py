@@ -128,6 +128,11 @@ class Report:
         return self.refusals.most_common(SHOWN_REMARKS)
 
     @property
+    def other_refusals(self) -> int:
+        """Rows that are refused for other reasons than the top ones."""
+        return self.refusals.total() - sum(count for _, count in self.top_refusals)
+
+    @property
     def usable(self) -> int:
         return self.rows - self.not_used
 

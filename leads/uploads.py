@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -67,6 +68,11 @@ class Upload:
             kept.writelines(file.chunks())
         session[_SESSION_KEY] = asdict(upload)
         return upload
+
+    @property
+    def mark(self) -> str:
+        """By which a page says of which upload it speaks. The token stays with us."""
+        return hashlib.sha256(self.token.encode()).hexdigest()[:16]
 
     @property
     def path(self) -> Path:

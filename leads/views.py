@@ -83,6 +83,8 @@ def import_upload(request: HttpRequest) -> HttpResponse:
     kept = Upload.of(request.session)
     if kept is None:
         return _gone(request)
+    if not _is_meant(request, kept):
+        return redirect("leads:review")
     try:
         if kept.import_leads():
             _log_import(request, kept, _("Imported leads from a file."))
@@ -101,6 +103,8 @@ def import_upload(request: HttpRequest) -> HttpResponse:
 @permission_required("leads.import_lead", raise_exception=True)
 def discard(request: HttpRequest) -> HttpResponse:
     if kept := Upload.of(request.session):
+        if not _is_meant(request, kept):
+            return redirect("leads:review")
         kept.discard(request.session)
     return redirect("leads:upload")
 
@@ -138,6 +142,16 @@ def ask_again(request: HttpRequest, pk: int) -> HttpResponse:
         )
         messages.success(request, said)
     return redirect("leads:detail", pk)
+
+
+def _is_meant(request: HttpRequest, kept: Upload) -> bool:
+    """Whether the page that this came from showed the upload that is kept: in another tab there may
+    have been a later one, with what was said of it."""
+    if request.POST.get("upload") == kept.mark:
+        return True
+    said = _("Nothing was done: another file, %(name)s, was uploaded since. This is that one.")
+    messages.error(request, said % {"name": kept.filename})
+    return False
 
 
 def _log_import(request: HttpRequest, kept: Upload, said: str) -> None:

@@ -19,6 +19,7 @@ from leads.importing import LeadImport
 from leads.models import Lead
 from leads.spreadsheets import UnreadableFile, read_layout
 from tests.factories import LeadFactory
+from tests.leads.pressing import press
 
 pytestmark = pytest.mark.django_db
 
@@ -293,7 +294,7 @@ def test_the_pages_name_what_is_read_for_consent_and_what_is_ignored(
     assert "For 1 of them the list itself says no" in page
     assert "say where" not in page
 
-    operator_client.post(reverse("leads:import"))
+    press(operator_client, "import")
 
     page = operator_client.get(reverse("leads:review")).content.decode()
     assert "These columns are not known, and were ignored: <b>Birthday, Shoe size</b>" in page
@@ -316,7 +317,7 @@ def test_only_those_of_whom_nothing_is_said_are_asked_for(operator_client: Clien
     assert "For 1 of them the list itself says no" in page
     assert "The list does not say where 2 of them agreed." in page
 
-    operator_client.post(reverse("leads:import"))
+    press(operator_client, "import")
 
     page = operator_client.get(reverse("leads:review")).content.decode()
     assert "For 1 of them the list itself says no" in page

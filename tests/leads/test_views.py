@@ -23,6 +23,7 @@ from tests.factories import (
     LeadFactory,
     SequenceContactFactory,
 )
+from tests.leads.pressing import press
 
 pytestmark = pytest.mark.django_db
 
@@ -121,7 +122,7 @@ def test_the_import_is_done_once_and_says_what_it_did(
 ) -> None:
     upload(operator_client, consent="October fair", niches="vitac", status="customer")
     for _click in range(2):
-        response = operator_client.post(reverse("leads:import"))
+        response = press(operator_client, "import")
         assert response["Location"] == reverse("leads:review")
     lead = Lead.objects.get()
     assert (lead.status, lead.consent_source) == ("customer", "October fair")
@@ -138,7 +139,7 @@ def test_before_and_after_it_says_which_rows_are_not_used_or_change_and_which_ni
     rows = "0123456780,Abu,VITAC\n" + "".join(f"{n},Nobody,NONE\n" for n in range(60))
     upload(operator_client, f"Phone,Name,Niche\n{rows}", niches="fair")
     before = operator_client.get(reverse("leads:review")).content.decode()
-    operator_client.post(reverse("leads:import"))
+    press(operator_client, "import")
     after = operator_client.get(reverse("leads:review")).content.decode()
     for page in (before, after):
         assert "name: Ali → Abu; niche: + FAIR" in page
@@ -169,8 +170,28 @@ def test_somebody_elses_upload_is_out_of_reach(
     for name in ("review", "refused"):
         response = admin_client.get(reverse(f"leads:{name}"))
         assert response["Location"] == reverse("leads:upload")
-    admin_client.post(reverse("leads:import"))
+    press(admin_client, "import")
     assert not Lead.objects.exists()
+
+
+@pytest.mark.parametrize("button", ["import", "discard"])
+def test_a_button_is_about_the_file_of_its_page(
+    button: str, operator_client: Client, upload_folder: Path
+) -> None:
+    """In another tab a later one was uploaded, with another consent."""
+    upload(operator_client)
+    first = operator_client.get(reverse("leads:review")).context["upload"]
+    upload(operator_client, "Phone\n0123456781\n", consent="October fair")
+    second = operator_client.get(reverse("leads:review")).context["upload"]
+
+    response = operator_client.post(reverse(f"leads:{button}"), {"upload": first.mark}, follow=True)
+
+    assert response.redirect_chain == [(reverse("leads:review"), 302)]
+    assert "Nothing was done: another file" in response.content.decode()
+    assert not Lead.objects.exists()
+    assert second.path.exists()
+    press(operator_client, "import")
+    assert Lead.objects.get().consent_source == "October fair"
 
 
 def test_discarding_and_uploading_anew_leave_no_file_behind(
@@ -178,8 +199,8 @@ def test_discarding_and_uploading_anew_leave_no_file_behind(
 ) -> None:
     upload(operator_client)
     upload(operator_client)
-    operator_client.post(reverse("leads:import"))
-    operator_client.post(reverse("leads:discard"))
+    press(operator_client, "import")
+    press(operator_client, "discard")
     assert list(upload_folder.iterdir()) == []
     assert operator_client.get(reverse("leads:review")).status_code == 302
 
@@ -303,7 +324,7 @@ def test_a_file_that_breaks_off_stores_nothing_and_says_where(
     operator_client: Client, upload_folder: Path
 ) -> None:
     upload(operator_client, BROKEN)
-    response = operator_client.post(reverse("leads:import"), follow=True)
+    response = press(operator_client, "import", follow=True)
     assert "cannot be read after row 1501" in response.content.decode()
     assert not Lead.objects.exists()
     assert not LogEntry.objects.exists()
@@ -331,12 +352,12 @@ def test_an_import_that_breaks_off_says_how_far_it_came(
         return execute(sql, *rest)
 
     with connection.execute_wrapper(lose_the_database):
-        response = operator_client.post(reverse("leads:import"), follow=True)
+        response = press(operator_client, "import", follow=True)
     assert Lead.objects.count() == 1000
     assert "1,000 rows were imported before" in response.content.decode()
     entry = LogEntry.objects.get(object_repr="leads.csv")
     assert "1,000 rows" in entry.get_change_message()
-    operator_client.post(reverse("leads:import"))
+    press(operator_client, "import")
     assert Lead.objects.count() == 1500
 
 
