@@ -141,9 +141,9 @@ class Campaign(models.Model):
 
     @property
     def sends_since(self) -> datetime | None:
-        """When it began, or was resumed."""
-        since: datetime | None = self.resumed_at or self.started_at
-        return since
+        """When it began, or was resumed, whichever was later: it may have been paused and resumed
+        before it began."""
+        return max(filter(None, (self.started_at, self.resumed_at)), default=None)
 
     @property
     def pauses(self) -> str:
