@@ -143,7 +143,9 @@ class Campaign(models.Model):
     def sends_since(self) -> datetime | None:
         """When it began, or was resumed, whichever was later: it may have been paused and resumed
         before it began."""
-        return max(filter(None, (self.started_at, self.resumed_at)), default=None)
+        times = filter(None, (self.started_at, self.resumed_at))
+        since: datetime | None = max(times, default=None)
+        return since
 
     @property
     def pauses(self) -> str:
