@@ -141,8 +141,10 @@ class Campaign(models.Model):
 
     @property
     def sends_since(self) -> datetime | None:
-        """When it began, or was resumed."""
-        since: datetime | None = self.resumed_at or self.started_at
+        """When it began, or was resumed, whichever was later: it may have been paused and resumed
+        before it began."""
+        times = filter(None, (self.started_at, self.resumed_at))
+        since: datetime | None = max(times, default=None)
         return since
 
     @property

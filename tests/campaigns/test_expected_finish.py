@@ -236,7 +236,17 @@ def test_pages_show_it(viewer_client: Client, device: Device) -> None:
         ({"started_at": 600}, "nothing was sent in the last minutes"),
         (
             {"started_at": 900, "paused_at": 600, "resumed_at": 150},
-            "resumed 2 minutes ago, nothing was sent since",
+            "nothing was sent in the last 2 minutes",
+        ),
+        # Paused and resumed while it was only scheduled.
+        (
+            {"started_at": 5, "paused_at": 900, "resumed_at": 800},
+            "nothing was sent in the last 5 seconds",
+        ),
+        # Resumed before it began to wait for a device to be queued for.
+        (
+            {"started_at": 120, "paused_at": 900, "resumed_at": 20},
+            "nothing was sent in the last 20 seconds",
         ),
         # Not by anybody, but by waiting for a device to be queued for.
         ({"started_at": 120, "resumed_at": 5}, "begun 2 minutes ago, nothing was sent yet"),
