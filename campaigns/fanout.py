@@ -71,8 +71,8 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         return False
     pages_ahead = read_ahead(
         _pages(campaign, audience, _placing(campaign, allocation, starts_at)),
-        # Nodes of a cluster hear of everything in one order: who knows of the frozen audience
-        # knows of every lead in it.
+        # Nodes of Galera hear of everything in one order (those of MySQL's group replication by
+        # replica_preserve_commit_order): who knows of the frozen audience knows all of its leads.
         is_up_to_date=Campaign.objects.filter(
             pk=campaign.pk, audience_max_lead_id=campaign.audience_max_lead_id
         ).exists,

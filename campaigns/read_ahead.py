@@ -30,12 +30,24 @@ def read_ahead(
         yield from pages
         return
     with ThreadPoolExecutor(1, "read-ahead") as thread:
-        try:
-            may_read = thread.submit(_look, is_up_to_date).result()
-        except (RuntimeError, OperationalError) as error:  # no more threads, or connections
-            logger.warning("A campaign's pages are read one after the other: %s", error)
-            may_read = False
-        yield from _read(thread, pages) if may_read else pages
+        yield from _read(thread, pages) if _may_read(thread, is_up_to_date) else pages
+
+
+def _may_read(thread: ThreadPoolExecutor, is_up_to_date: Callable[[], bool]) -> bool:
+    in_line = "A campaign's pages are read one after the other: %s"
+    try:
+        look = thread.submit(_look, is_up_to_date)
+    except RuntimeError as error:  # the system gives no more threads
+        logger.warning(in_line, error)
+        return False
+    try:
+        may_read = look.result()
+    except OperationalError as error:  # the server gives no more connections
+        logger.warning(in_line, error)
+        return False
+    if not may_read:
+        logger.info(in_line, "the node that would read has not heard of its audience yet")
+    return may_read
 
 
 def _look(is_up_to_date: Callable[[], bool]) -> bool:

@@ -123,10 +123,12 @@ class Batch:
         wanted = {phone: getattr(row, name) for phone, row in self.rows.items()}
         tags = _tag_ids(model, set(itertools.chain(*wanted.values())))
         new = {tag for tag, pk in tags.items() if pk is None}
+        if not self.options.dry_run:
+            created = model.ensure(new)
+            tags |= {tag: its.pk for tag, its in created.items()}
+            new = {its.name for its in created.values()}  # CAFE alone, where CAFÉ is the same
         if model is Niche:
             self.new_niches = new
-        if not self.options.dry_run:
-            tags |= {tag: created.pk for tag, created in model.ensure(new).items()}
         through: type[Model] = getattr(Lead, name).through
         column = f"{model._meta.model_name}_id"
         has = set(

@@ -178,7 +178,8 @@ class SimulatorSession:
 
     def _replied(self, words: Words, answer: Answer) -> None:
         if isinstance(answer, Exception):
-            raise answer
+            logger.error("Device %d: a person's reply was not written: %s", self.device_id, answer)
+            return
         self._tell(Inbound(words.phone, words.body, timezone.now(), words.provider_message_id))
 
     def _tell(self, event: Event) -> None:

@@ -131,6 +131,27 @@ def test_a_node_that_has_not_heard_of_the_audience_yet_reads_nothing() -> None:
     assert not is_reading()
 
 
+def test_who_has_not_heard_of_the_frozen_audience_is_behind(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bool] = []
+
+    def ask(pages: Iterator[Any], *, is_up_to_date: Callable[[], bool]) -> Iterator[Any]:
+        this = Campaign.objects.filter(pk=campaign.pk)
+        frozen = this.get().audience_max_lead_id
+        for heard in (None, (frozen or 0) - 1, frozen):
+            this.update(audience_max_lead_id=heard)
+            said.append(is_up_to_date())
+        return read_ahead(pages, is_up_to_date=is_up_to_date)
+
+    monkeypatch.setattr(fanout, "read_ahead", ask)
+
+    Campaign.objects.process()
+
+    assert said == [False, False, True]
+    assert is_queued_whole(campaign)
+
+
 def test_a_page_that_cannot_be_read_is_the_writers_trouble() -> None:
     def pages() -> Iterator[int]:
         yield 1

@@ -13,8 +13,10 @@ from django.db import IntegrityError, OperationalError, transaction
 
 from devices.models import Device, SimulatedMessage, SimulatedSession
 from devices.transports import recorder as recording
+from devices.transports import simulator
 from devices.transports.base import (
     Connected,
+    Disconnected,
     Event,
     Inbound,
     NotSent,
@@ -113,6 +115,55 @@ def test_a_person_receives_reads_and_answers() -> None:
         "read",
     ]
     assert SimulatedMessage.objects.filter(device=device, from_device=False).count() == 1
+
+
+def test_a_session_that_could_not_be_opened_is_opened_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit, told = recording._commit, Told()
+
+    def lose_the_first(entries: Any) -> set[int]:
+        monkeypatch.setattr(recording, "_commit", commit)
+        raise OperationalError(2013, "Lost connection to server during query")
+
+    monkeypatch.setattr(simulator, "CONNECT_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(recording, "_commit", lose_the_first)
+
+    session = Instant().open(DeviceFactory(), told)
+
+    assert told.wait_for(Connected)
+    assert isinstance(told.events[0], Disconnected)
+    session.close()
+
+
+def test_a_reply_that_was_not_written_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, told = recording._commit, Told()
+    session = Instant().open(DeviceFactory(), told)
+    assert told.wait_for(Connected)
+
+    def lose_replies(entries: Any) -> set[int]:
+        if any(isinstance(entry, Reply) for entry in entries):
+            monkeypatch.setattr(recording, "_commit", commit)
+            raise OperationalError(2013, "Lost connection to server during query")
+        return commit(entries)
+
+    at_once = Mock(write=lambda entry: Recorder()._write([entry]))
+    monkeypatch.setattr(simulator, "recorder", at_once)
+    monkeypatch.setattr(recording, "_commit", lose_replies)
+    session._reply("60123456789", "lost")
+    session._reply("60123456789", "heard")
+
+    session.close()
+    assert [event.body for event in told.events if isinstance(event, Inbound)] == ["heard"]
+
+
+def test_a_simulator_that_fails_on_the_way_says_so(
+    session: SimulatorSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SimulatorSession, "respond", Mock(side_effect=RuntimeError("no way")))
+
+    with pytest.raises(RuntimeError, match="no way"):
+        outcome_of(session.send(OutgoingMessage("message-1", "60123456789", "Hi")))
 
 
 def test_a_text_arrives_as_it_was_written(session: SimulatorSession) -> None:

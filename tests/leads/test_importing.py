@@ -142,6 +142,16 @@ def test_a_known_lead_gets_what_the_file_says_and_loses_nothing() -> None:
     assert result.changes == ["status: prospect → customer", "niche: + TITAN"]
 
 
+def test_the_niches_that_were_new_are_those_that_were_made() -> None:
+    """MariaDB finds CAFE for CAFÉ; SQLite makes both."""
+    LeadFactory(phone="60123456780", niches=["VITAC"])
+
+    made = report("Phone,Niche\n0123456781,cafe\n0123456782,café\n0123456783,vitac\n")
+
+    names = set(Niche.objects.values_list("name", flat=True)) - {"VITAC"}
+    assert set(made.new_niches) == names
+
+
 def test_the_given_niches_are_added_to_every_lead() -> None:
     report("Phone,Niche\n0123456781,\n0123456782,vitac\n", niches=("VITAC", "FAIR"))
     assert all(lead.niches.count() == 2 for lead in Lead.objects.all())
