@@ -77,7 +77,8 @@ def test_what_is_on_the_wire_of_the_former_transport_is_finished(
     held: tuple[Leases, Lease],
 ) -> None:
     leases, lease = held
-    lease.in_flight = claimed_of(BroadcastMessageFactory(device=lease.device, status="queued"))
+    message = BroadcastMessageFactory(device=lease.device, status="queued")
+    lease.hand_over(claimed_of(message), lease.slot)
     Device.objects.update(transport="gone")
 
     leases.keep()
@@ -91,7 +92,8 @@ def test_the_simulator_s_speed_is_not_another_transport_s(settings: LazySettings
     lease = lease_of(DeviceFactory(online=True, transport="gone"))
     leases = Leases("worker", capacity=1, report=lambda *_: None)
     leases.held[lease.device.pk] = lease
-    lease.in_flight = claimed_of(BroadcastMessageFactory(device=lease.device, status="queued"))
+    message = BroadcastMessageFactory(device=lease.device, status="queued")
+    lease.hand_over(claimed_of(message), lease.slot)
     Device.objects.update(transport="simulator")
 
     leases.keep()
