@@ -182,7 +182,10 @@ def test_a_button_is_about_the_file_of_its_page(
     upload(operator_client)
     first = operator_client.get(reverse("leads:review")).context["upload"]
     upload(operator_client, "Phone\n0123456781\n", consent="October fair")
-    second = operator_client.get(reverse("leads:review")).context["upload"]
+    page = operator_client.get(reverse("leads:review"))
+    second = page.context["upload"]
+    posted = f'<input type="hidden" name="upload" value="{second.mark}">'
+    assert page.content.decode().count(posted) == 2, "both buttons say which file they are about"
 
     response = operator_client.post(reverse(f"leads:{button}"), {"upload": first.mark}, follow=True)
 
