@@ -11,6 +11,7 @@ from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import BroadcastMessageQuerySet
 from broadcasts.reports import day_bounds, repeated
 from leads.models import Lead
+from leads.paging import key_in
 
 OFFERED = 50
 _ORIGINS = ("campaign", "sequence", "device")
@@ -53,9 +54,8 @@ class MessageFilterForm(forms.Form):
             assert field.queryset is not None
             # The newest ones and the chosen one: a list of thousands is no help.
             choices = field.queryset.order_by("-pk").values_list("pk", flat=True)[:OFFERED]
-            chosen = str(self.data.get(name, ""))
-            is_key = chosen.isdecimal() and len(chosen) < 19  # SQLite compares with no longer one
-            offered = [*choices, *([int(chosen)] if is_key else [])]
+            chosen = key_in(self.data, name)
+            offered = [*choices, *([] if chosen is None else [chosen])]
             field.queryset = field.queryset.filter(pk__in=offered)
             self.fields[name] = field
 

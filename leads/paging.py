@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db.models import Model, QuerySet
 from django.http import QueryDict
@@ -26,7 +27,7 @@ def window(queryset: QuerySet[Row], params: QueryDict, size: int = 50) -> Window
     One row more than shown is read instead of counting a million, and a key is looked up in the
     index where an offset would be walked.
     """
-    after, before = _key(params, "after"), _key(params, "before")
+    after, before = key_in(params, "after"), key_in(params, "before")
     if after is not None:
         rows = list(queryset.filter(pk__gt=after).order_by("pk")[: size + 1])
         more_newer = len(rows) > size
@@ -47,6 +48,8 @@ def window(queryset: QuerySet[Row], params: QueryDict, size: int = 50) -> Window
     )
 
 
-def _key(params: QueryDict, name: str) -> int | None:
-    text = params.get(name, "")
+def key_in(params: Mapping[str, Any], name: str) -> int | None:
+    """Returns the key that an address names, or None: longer ones none has, and SQLite refuses to
+    compare with them."""
+    text = str(params.get(name, ""))
     return int(text) if text.isdecimal() and len(text) < 19 else None

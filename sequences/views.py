@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from leads.paging import key_in
 from sequences.forms import SequenceForm, save_with_steps
 from sequences.models import Sequence
 from sequences.standing import (
@@ -69,8 +70,7 @@ def _may_write(user: User | AnonymousUser) -> bool:
 @user_passes_test(_may_write)
 def others(request: HttpRequest) -> HttpResponse:
     """Which other active sequences the trigger starts that is being written into the form."""
-    besides = request.GET.get("besides", "")
-    sequence = Sequence(pk=int(besides) if besides.isdecimal() and len(besides) < 19 else None)
+    sequence = Sequence(pk=key_in(request.GET, "besides"))
     found = Sequence.objects.beside(sequence, request.GET.get("trigger_word", ""))
     return render(request, "sequences/_others.html", {"others": found})
 
