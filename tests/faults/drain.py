@@ -52,7 +52,6 @@ class Drained(NamedTuple):
 def drain(fleet: Fleet, world: World) -> Drained:
     """Lets everything go on to its end."""
     connection.close()
-    fleet.trips.withdraw()
     world.settle()
     began_at = time.monotonic()
     command = [sys.executable, "manage.py", "runbroadcaster", "--drain"]

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ class Fleet:
             self._look_at(place)
             if place.process is None and now >= place.start_at:
                 self._start(place)
-        self._notice_the_tripped()
+        self._wake_the_forgotten()
 
     def was_disturbed(self, pid: int, since: float, until: float) -> bool:
         """Whether this process was stopped or killed then, for however short a part of it."""
@@ -135,10 +136,10 @@ class Fleet:
         if not alive(pid):
             return False
         self._send(pid, signal.SIGSTOP)
-        stands = wait_until(lambda: (stat := _stat(str(pid))) is not None and stat[0] == "T")
-        if stands:
+        is_stopped = wait_until(lambda: stands(pid))
+        if is_stopped:
             self.stopped[pid] = Stop(pid, clock(), clock() + seconds)
-        return stands
+        return is_stopped
 
     def wake(self, pid: int) -> None:
         stop = self.stopped.pop(pid)
@@ -157,17 +158,15 @@ class Fleet:
 
     def end(self) -> None:
         """Ends every process in good order: nothing of this may leave a message open."""
+        self.trips.withdraw()
         self._notice_the_tripped()
         self.wake_all()
         running = [place for place in self.places if place.process]
         for place in running:
             self.end_one(place)
         for place in running:
-            assert place.process
             pid = place.pid
-            try:
-                place.process.wait(self.end_seconds)
-            except subprocess.TimeoutExpired:
+            if not wait_until(partial(self._has_ended, place), self.end_seconds):
                 self.died[pid] = f"{place.name} (pid {pid}) did not end on SIGTERM"
                 self.kill(pid)
             self._look_at(place)
@@ -223,6 +222,22 @@ class Fleet:
         place.process, place.workers = None, set()
         place.is_ending = place.is_young = False
         place.start_at = clock() + self.dice.uniform(0, 2)
+
+    def _has_ended(self, place: Place) -> bool:
+        assert place.process
+        self._wake_the_forgotten()
+        return place.process.poll() is not None
+
+    def _wake_the_forgotten(self) -> None:
+        """Wakes who stands without a stop on record: it had taken an order and was stopped by us
+        before it carried it out, so that it stopped itself only once it had been woken."""
+        places = [place for place in self.places if place.process]
+        pids = [pid for place in places for pid in (place.pid, *place.workers)]
+        standing = [pid for pid in pids if stands(pid)]  # before the look at what they have taken
+        self._notice_the_tripped()
+        for pid in standing:
+            if pid not in self.stopped:
+                self._send(pid, signal.SIGCONT)
 
     def _notice_the_tripped(self) -> None:
         """Takes over those that killed or stopped themselves where the driver told them to."""
@@ -282,6 +297,12 @@ def birth(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, IndexError):
         return 0
+
+
+def stands(pid: int) -> bool:
+    """Whether this process is stopped."""
+    stat = _stat(str(pid))
+    return stat is not None and stat[0] == "T"
 
 
 def alive(pid: int) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fleet import END_A_BROADCASTER, Fleet, Place, alive, wait_until
+from tests.faults.fleet import END_A_BROADCASTER, Fleet, Place, alive, stands, wait_until
 from tests.faults.trips import clock
 
 READY = "import signal, sys, time; {}; open(sys.argv[1] + '/ready', 'w'); time.sleep(60)"
@@ -172,3 +172,14 @@ def test_who_was_told_to_end_before_it_could_listen_has_ended_on_our_order(
     assert wait_until(lambda: ended(fleet, place), 20)
     assert fleet.died == {}
     assert not fleet.carried_out  # of its own accord it ended nothing
+
+
+def test_who_stands_and_nobody_knows_why_is_woken(fleet: Fleet, start: Start) -> None:
+    pid = start(WAITS).pid
+    os.kill(pid, signal.SIGSTOP)  # as one does that was stopped while it carried out an order
+    assert wait_until(lambda: stands(pid))
+
+    fleet.keep()
+
+    assert wait_until(lambda: not stands(pid))
+    assert fleet.stops == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Trips:
         self._orders, self._taken = folder / "orders", folder / "taken"
         for each in (self._orders, self._taken):
             each.mkdir(exist_ok=True)
+        self._falling = threading.Lock()
 
     # The driver's side
 
@@ -65,8 +67,11 @@ class Trips:
         """Falls over here if the driver asked for it; of several processes exactly one does."""
         for verb, number in SIGNALS.items():
             order = self._orders / f"{verb} {point}"
-            try:
-                order.rename(self._taken / f"{order.name}.{os.getpid()}")
-            except FileNotFoundError:
-                continue
-            os.kill(os.getpid(), number)
+            # One order at a time: a thread that has taken one must not be stopped by another's
+            # before it has carried out its own. The driver would believe that it had.
+            with self._falling:
+                try:
+                    order.rename(self._taken / f"{order.name}.{os.getpid()}")
+                except FileNotFoundError:
+                    continue
+                os.kill(os.getpid(), number)

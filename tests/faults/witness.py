@@ -99,11 +99,10 @@ class WitnessSession:
         self.token = secrets.token_hex(4)
         self._report, self._log, self._trips = report, log, trips
         self._telling = threading.RLock()  # held while reporting, so that close() waits for it
-        self.is_over = False
-        with self._gate() as gate:
-            os.pwrite(gate, self.token.encode(), 0)  # the older session, if any, is replaced now
-            self._note("open")
-        connecting = threading.Timer(0.02, self._tell, [Connected()])
+        self.is_open = self.is_over = False
+        # Not here: a process that was stopped may hold the account's lock, and its broadcaster has
+        # one thread for all devices.
+        connecting = threading.Timer(0.02, self._connect)
         connecting.daemon = True
         connecting.start()
 
@@ -130,11 +129,14 @@ class WitnessSession:
     def recall(self, key: str) -> Accepted | NotSent | None:
         if not remembers(self.device_id):
             return None
-        with self._gate() as gate:
-            # A session that was itself replaced does not know what the newer one is doing.
-            if not self._is_current(gate):
-                return None
-            found = self._log.sent(key)
+        try:
+            with self._gate(fcntl.LOCK_NB) as gate:
+                # A session that was itself replaced does not know what the newer one is doing.
+                if not self._is_current(gate):
+                    return None
+                found = self._log.sent(key)
+        except BlockingIOError:  # who sends just now is asked again later: this must not wait
+            return None
         return Accepted(found) if found else NotSent()
 
     def close(self) -> None:
@@ -143,12 +145,21 @@ class WitnessSession:
 
     def look(self) -> None:
         """Reports that a newer session took over, once it has."""
-        if not remembers(self.device_id) or self.is_over:
+        if not remembers(self.device_id) or self.is_over or not self.is_open:
             return
         if self._path.read_text() != self.token:  # a single write, so a look needs no lock
             self._note("replaced")
             self._tell(Disconnected("replaced"))
             self.close()
+
+    def _connect(self) -> None:
+        with self._gate() as gate:
+            if self.is_over:
+                return
+            os.pwrite(gate, self.token.encode(), 0)  # the older session, if any, is replaced now
+            self._note("open")
+        self.is_open = True
+        self._tell(Connected())
 
     def _tell(self, event: Event) -> None:
         with self._telling:
@@ -160,11 +171,11 @@ class WitnessSession:
         return self._log.folder / f"device-{self.device_id}"
 
     @contextmanager
-    def _gate(self) -> Iterator[int]:
+    def _gate(self, how: int = 0) -> Iterator[int]:
         """The account's lock, which the kernel lets go of when its holder dies."""
         gate = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(gate, fcntl.LOCK_EX)
+            fcntl.flock(gate, fcntl.LOCK_EX | how)
             yield gate
         finally:
             os.close(gate)
