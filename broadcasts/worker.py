@@ -23,7 +23,7 @@ from functools import partial
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
 
-from broadcasts import outcomes, pacing
+from broadcasts import outcomes, pacing, watchdog
 from broadcasts.agenda import Agenda
 from broadcasts.claimed import Claimed
 from broadcasts.errands import Errands
@@ -104,12 +104,14 @@ class Broadcaster:
             pass
         logger.info("Worker %s started", self.id)
         while not (self.stopping or is_orphan(self.supervisor) or self.is_worn_out):
+            watchdog.feed()
             self._survive(self.turn)
             self.is_worn_out = not self._errands.are_running and self._footprint.is_too_large()
             if self.drain:
                 self._survive(self._look_for_the_end)
             self._wait()
         self._finish()
+        watchdog.stop()
 
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
