@@ -59,12 +59,12 @@ class Departure:
 
     def __init__(self, may_send: Callable[[], bool], began_at: float) -> None:
         self._may_send = may_send
-        self._began_at = self._asked_at = began_at
+        self._began_at = self.asked_at = began_at  # by clock()
 
     def __call__(self) -> bool:
-        self._asked_at = clock()
+        self.asked_at = clock()
         return self._may_send()
 
     @property
     def late_seconds(self) -> float:
-        return self._asked_at - self._began_at
+        return self.asked_at - self._began_at

@@ -19,13 +19,20 @@ MARGIN_SECONDS = 0.6 * LEASE_SECONDS + 0.7
 
 
 def after_replacement(evidence: Evidence) -> Iterator[str]:
-    """A send begins only while its session is the device's newest."""
+    """A send begins only while its session is the device's newest.
+
+    Only a process that was stopped after its own last look may be later: no look is the very last
+    thing before a send, and so close to it another thread may carry out an order to stop.
+    """
     opens: dict[int, list[tuple[float, str]]] = defaultdict(list)
     for line in evidence.of("open"):
         opens[line["device"]].append((line["at"], line["session"]))
     for entry in evidence.entries:
-        before = [s for at, s in opens[entry["device"]] if at < entry["entered_at"]]
-        if not before or before[-1] != entry["session"]:
+        asked_at, until = entry["asked_at"], entry["entered_at"]
+        if evidence.fleet.was_disturbed(entry["pid"], asked_at, until):
+            until = asked_at
+        before = [each for each in opens[entry["device"]] if each[0] < until]
+        if not before or max(before)[1] != entry["session"]:
             yield f"{entry['key']} by device {entry['device']}, pid {entry['pid']}"
 
 

@@ -113,6 +113,7 @@ class Run:
     ) -> None:  # fmt: skip
         facts: dict[str, Any] = {
             "key": message.key, "entered_at": self.began_at + began,
+            "asked_at": self.began_at + began - 0.001,
             "session": "newer" if pid == VICTIM else "older",
         } | changes  # fmt: skip
         self.note("entry", began, pid, **facts)
@@ -270,6 +271,20 @@ def test_what_was_claimed_before_a_deed_is_still_sent(run: Run) -> None:
     run.do(f"campaign {run.campaign.pk}", after=3.3 - MARGIN_SECONDS)
 
     assert run.broken == set()
+
+
+def test_a_send_may_be_late_only_if_its_process_was_stopped_after_its_last_look(run: Run) -> None:
+    late = next(x for x in run.lines if x["what"] == "entry" and x["key"] == run.second.key)
+    run.note("open", 1.0, VICTIM, session="newer")
+    run.note("open", 1.15, SENDER, session="older")  # for what follows
+    late["asked_at"] = run.began_at + 0.9
+    assert run.broken == {"no send begun by a replaced session"}
+
+    run.fleet.stops.append(Stop(SENDER, run.began_at + 0.91, run.began_at + 1.09))
+    assert run.broken == set()
+
+    late["asked_at"] = run.began_at + 1.095  # looked only when it was woken, and sent all the same
+    assert run.broken == {"no send begun by a replaced session"}
 
 
 def test_what_was_resumed_is_sent(run: Run) -> None:

@@ -108,7 +108,8 @@ class WitnessSession:
 
     def send(self, message: OutgoingMessage) -> Outcome:
         entered_at = clock()
-        self._note("entry", key=message.key, entered_at=entered_at)
+        asked_at = getattr(message.may_leave, "asked_at", entered_at)  # the engine's last look
+        self._note("entry", key=message.key, entered_at=entered_at, asked_at=asked_at)
         self._trips.at("before the send")
         time.sleep(BEFORE_SECONDS)
         if is_refused(message.phone):
