@@ -1,0 +1,37 @@
+"""What the page says between uploading a list and importing it."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _upload_folder(settings: Any, tmp_path: Path) -> None:
+    settings.BASE_DIR = tmp_path
+
+
+def upload(client: Client, content: str, **data: str) -> Any:
+    file = SimpleUploadedFile("leads.csv", content.encode())
+    return client.post(reverse("leads:upload"), {"file": file, **data})
+
+
+def review(client: Client, content: str, **data: str) -> str:
+    """Uploads the list and returns what its page says."""
+    upload(client, content, **data)
+    return html.unescape(client.get(reverse("leads:review")).content.decode())
+
+
+def test_a_long_cell_is_cut_in_the_table_and_opens_to_the_whole(operator_client: Client) -> None:
+    text = "x" * 300
+    page = review(operator_client, f"Phone,Name\n123,{text}\n124,Ali\n")
+    assert f"<summary>123 · {'x' * 83}…</summary>123 · {text}</details>" in page
+    assert page.count("<details>") == 1
