@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from leads.models import Lead
 from leads.phones import display_phone
-from leads.spreadsheets import Record, safe_cell
+from leads.spreadsheets import Layout, Record, safe_cell
 
 SHOWN_PROBLEMS = 50
 SHOWN_UPDATES = 20
@@ -25,6 +25,17 @@ SHOWN_REMARKS = 8
 COLUMNS: dict[str, CharField[str, str]] = {
     name: Lead._meta.get_field(name)  # type: ignore[misc]
     for name in ("name", "status", "source", "consent_source")
+}
+
+
+# What a column may hold, in words, but for consent: all columns of that are read.
+FIELDS = {
+    "phone": gettext_lazy("phone number"),
+    "name": gettext_lazy("name"),
+    "niche": gettext_lazy("niche"),
+    "status": gettext_lazy("status"),
+    "trigger": gettext_lazy("trigger"),
+    "source": gettext_lazy("source"),
 }
 
 
@@ -93,6 +104,7 @@ class Report:
     headings: list[str]
     unused_headings: list[str]
     consent_headings: list[str] = field(default_factory=list)
+    further_headings: list[str] = field(default_factory=list)  # a sentence for each field
     counts: Counter[str] = field(default_factory=Counter)
     remarks: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
@@ -147,6 +159,25 @@ class Report:
             self.problems.append(result)
         if result.outcome == Outcome.UPDATED and len(self.updates) < SHOWN_UPDATES:
             self.updates.append(result)
+
+
+def further_columns(layout: Layout) -> Iterator[str]:
+    """Says, by field, which columns are ignored because the field is read from another one."""
+    for name, ignored in layout.further.items():
+        values = {
+            "field": FIELDS[name],
+            "used": layout.headings[layout.columns[name]],
+            "ignored": ", ".join(ignored),
+        }
+        if name == "phone":
+            text = _(
+                "A lead has one number: it is read from “%(used)s”, and these numbers are ignored: "
+                "%(ignored)s. If they are the right ones, name that column Phone, and “%(used)s” "
+                "something else."
+            )
+        else:
+            text = _("The %(field)s is read from “%(used)s”; ignored beside it: %(ignored)s.")
+        yield text % values
 
 
 def report_lines(headings: list[str], results: Iterable[Result]) -> Iterator[str]:

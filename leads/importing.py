@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from leads.consent import Consent, read_consent
 from leads.import_batches import Batch, Row
-from leads.import_results import COLUMNS, Options, Outcome, Report, Result
+from leads.import_results import COLUMNS, Options, Outcome, Report, Result, further_columns
 from leads.models import Lead
 from leads.phones import InvalidPhone, normalise_phone
 from leads.spreadsheets import Record, plain_cell, read_layout, read_records
@@ -50,7 +50,8 @@ class LeadImport:
         self._places = self.layout.every("consent_source")
         headings = self.layout.headings
         says_consent = [headings[index] for index in (*self._answers, *self._places)]
-        self.report = Report(headings, self.layout.unused, says_consent)
+        further = list(further_columns(self.layout))
+        self.report = Report(headings, self.layout.unused, says_consent, further)
         self._file = file
         # Row by number, to name the first of two, and the one that says no to consent. Integers: a
         # million of them fit in memory.

@@ -48,6 +48,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "optinsource", "sumberpersetujuan",
     ),
 }  # fmt: skip
+# Long enough that no other word ends so.
+_NUMBERS = tuple(alias for alias in ALIASES["phone"] if len(alias) > 4)
 
 
 class UnreadableFile(ValueError):
@@ -80,8 +82,26 @@ class Layout:
 
     @property
     def unused(self) -> list[str]:
+        """Headings that say nothing to us."""
+        return self._ignored.get("", [])
+
+    @property
+    def further(self) -> dict[str, list[str]]:
+        """Headings of columns like one that a field is read from already, by field: a lead has one
+        number, so the second column of numbers is ignored, known or not."""
+        return {field: headings for field, headings in self._ignored.items() if field}
+
+    @property
+    def _ignored(self) -> dict[str, list[str]]:
         used = {*self.columns.values(), *self.every("consent"), *self.every("consent_source")}
-        return [h for i, h in enumerate(self.headings) if h and i not in used]
+        # Of consent all columns are read that are known as such.
+        read_once = self.columns.keys() - {"consent", "consent_source"}
+        ignored: dict[str, list[str]] = {}
+        for index, heading in enumerate(self.headings):
+            if heading and index not in used:
+                field = _field_of(heading)
+                ignored.setdefault(field if field in read_once else "", []).append(heading)
+        return ignored
 
 
 def read_layout(file: BinaryIO) -> Layout:
@@ -214,6 +234,16 @@ def _columns(headings: list[str]) -> dict[str, int]:
                 columns[field] = folded.index(alias)
                 break
     return columns
+
+
+def _field_of(heading: str) -> str:
+    """Returns what a column that is not read would hold: Phone 2 and Home phone hold numbers; ''
+    where its heading does not say."""
+    name = _fold(heading).rstrip("0123456789")
+    for field, aliases in ALIASES.items():
+        if name in aliases:
+            return field
+    return "phone" if name.endswith(_NUMBERS) else ""
 
 
 def _fold(heading: str) -> str:

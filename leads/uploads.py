@@ -130,6 +130,7 @@ class Upload:
             "denied": report.denied,
             "unsaid": report.unsaid,
             "ignored": report.unused_headings,
+            "further": report.further_headings,
             "new_niches": report.new_niches,
             "not_used": report.not_used,
             "problems": [result.shown for result in report.problems],

@@ -37,6 +37,14 @@ def test_it_imports_and_says_what_became_of_the_rows(leads_csv: Path) -> None:
     assert "1 of these leads have no consent on record" in out
 
 
+def test_it_says_which_columns_of_numbers_it_did_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "leads.csv"
+    path.write_text("Phone,Mobile\n0123456789,0133456789\n")
+    out = import_leads(path)
+    assert "it is read from “Phone”, and these numbers are ignored: Mobile." in out
+    assert "not known" not in out
+
+
 def test_a_dry_run_imports_nothing(leads_csv: Path) -> None:
     assert "nothing was changed" in import_leads(leads_csv, "--dry-run")
     assert not Lead.objects.exists()

@@ -11,6 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
+from tests.leads.pressing import press
+
 pytestmark = pytest.mark.django_db
 
 
@@ -35,3 +37,15 @@ def test_a_long_cell_is_cut_in_the_table_and_opens_to_the_whole(operator_client:
     page = review(operator_client, f"Phone,Name\n123,{text}\n124,Ali\n")
     assert f"<summary>123 · {'x' * 83}…</summary>123 · {text}</details>" in page
     assert page.count("<details>") == 1
+
+
+def test_a_second_column_of_numbers_is_said_to_be_one_before_and_after(
+    operator_client: Client,
+) -> None:
+    before = review(operator_client, "No Tel,Nama,Full name,Phone 2,Birthday\n0123456789,Ali,,,\n")
+    press(operator_client, "import")
+    after = html.unescape(operator_client.get(reverse("leads:review")).content.decode())
+    for page in (before, after):
+        assert "read from “No Tel”, and these numbers are ignored: Phone 2." in page
+        assert "The name is read from “Full name”; ignored beside it: Nama." in page
+        assert "ignored: <b>Birthday</b>" in page

@@ -70,7 +70,19 @@ def test_headings_are_known_by_several_names(headings: str, columns: str) -> Non
 def test_of_two_columns_of_a_kind_the_plainest_is_used_and_the_other_named() -> None:
     layout = read_layout(io.BytesIO(b"Mobile,Phone,Remarks\n"))
     assert layout.columns == {"phone": 1}
-    assert layout.unused == ["Mobile", "Remarks"]
+    assert (layout.further, layout.unused) == ({"phone": ["Mobile"]}, ["Remarks"])
+
+
+@pytest.mark.parametrize("heading", ["Phone", "Mobile no.", "Phone 2", "Tel. (2)", "Home phone"])
+def test_a_second_column_of_numbers_is_known_as_one(heading: str) -> None:
+    layout = read_layout(io.BytesIO(f"Phone,Name,{heading}\n".encode()))
+    assert (layout.further, layout.unused) == ({"phone": [heading]}, [])
+
+
+@pytest.mark.parametrize("heading", ["Hotel", "Company name", "Status 2", "Consent 2", "2"])
+def test_a_heading_that_only_looks_a_little_like_one_is_not_known(heading: str) -> None:
+    layout = read_layout(io.BytesIO(f"Phone,Name,{heading}\n".encode()))
+    assert (layout.further, layout.unused) == ({}, [heading])
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,8 @@ exit codes:
             self.stdout.write(
                 f"Columns not known, and ignored: {', '.join(report.unused_headings)}"
             )
+        for said in report.further_headings:
+            self.stdout.write(said)
         if report.niches:
             verb = "that would be made" if options["dry_run"] else "that were made"
             self.stdout.write(
