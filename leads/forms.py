@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 
 from leads.models import Lead, Niche
-from leads.spreadsheets import UnreadableFile, read_layout
+from leads.spreadsheets import UnreadableFile, read_layout, read_records
 from leads.tags import split_tags
 from leads.uploads import MAX_BYTES
 
@@ -112,9 +112,14 @@ class UploadForm(forms.Form):
                 params={"size": filesizeformat(size), "limit": filesizeformat(MAX_BYTES)},
             )  # fmt: skip
         try:
-            read_layout(file.file)  # type: ignore[arg-type]
+            layout = read_layout(file.file)  # type: ignore[arg-type]
+            first = next(read_records(file.file, layout), None)  # type: ignore[arg-type]
         except UnreadableFile as error:
             raise ValidationError(str(error)) from error
+        if first is None:
+            said = _("The file has no rows below its headings: %(headings)s.")
+            named = ", ".join(filter(None, layout.headings[:20]))
+            raise ValidationError(said, params={"headings": named})
         file.seek(0)
         return file
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import CharField, TextChoices
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from leads.models import Lead
 from leads.phones import display_phone
@@ -147,6 +147,23 @@ class Report:
     @property
     def usable(self) -> int:
         return self.rows - self.not_used
+
+    @property
+    def effect(self) -> str:
+        """What importing does, in the words of its button; empty where it changes nothing."""
+        new, updated = self.counts[Outcome.CREATED], self.counts[Outcome.UPDATED]
+        text = ""
+        if new and updated:
+            text = ngettext(
+                "Import %(new)s new lead, update %(updated)s",
+                "Import %(new)s new leads, update %(updated)s",
+                new,
+            )
+        elif new:
+            text = ngettext("Import %(new)s new lead", "Import %(new)s new leads", new)
+        elif updated:
+            text = ngettext("Update %(updated)s lead", "Update %(updated)s leads", updated)
+        return text % {"new": f"{new:,}", "updated": f"{updated:,}"}
 
     def add(self, result: Result) -> None:
         self.counts[result.outcome] += 1

@@ -46,7 +46,7 @@ def import_leads(page: Page, path: Path) -> None:
     page.get_by_label("File").set_input_files(path)
     page.get_by_label("Where these people agreed").fill("October fair")
     page.get_by_role("button", name="Look through the file").click()
-    page.get_by_role("button", name="Import 4 leads").click()
+    page.get_by_role("button", name="Import 4 new leads").click()
     expect(page.get_by_text("This is what became of each row.")).to_be_visible()
 
 

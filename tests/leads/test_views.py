@@ -105,7 +105,7 @@ def test_a_file_is_looked_through_before_anything_is_stored(
     assert response["Location"] == reverse("leads:review")
     page = operator_client.get(reverse("leads:review"))
     assert page.context["report"].counts == {"created": 1, "refused": 2}
-    assert "Import 1 lead" in page.content.decode()
+    assert "Import 1 new lead" in page.content.decode()
     assert "no consent on record" in page.content.decode()
     assert not Lead.objects.exists()
 
