@@ -53,6 +53,11 @@ def variables_of(body: str) -> set[str]:
     return {match[1] for match in _PLACEHOLDER.finditer(body)}
 
 
+def gaps_of(body: str) -> set[str]:
+    """Returns the variables without a word for leads of whom that is not known: a gap is read."""
+    return {match[1] for match in _PLACEHOLDER.finditer(body) if not (match[2] or "").strip()}
+
+
 def longest(body: str) -> int:
     """Returns how many characters the text may have once it is filled in."""
     filled = (max(ALLOWED.get(m[1], 0), len(m[2] or "")) for m in _PLACEHOLDER.finditer(body))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from django.utils.translation import ngettext
 
 from attachments.models import Attachment
 from broadcasts.pacing import Pace, hold_of
-from broadcasts.rendering import render_draft
+from broadcasts.rendering import gaps_of, render_draft
 from broadcasts.templatetags.holds import away, held, in_short
 from broadcasts.templatetags.moments import moment
 from campaigns.audience import Audience, AudienceSummary
@@ -27,8 +26,6 @@ from devices.cards import Card
 from devices.models import Device
 from leads.models import Lead, SkipReason
 
-# {name} or {first_name} without a word for those whose name is not known.
-_BARE_NAME = re.compile(r"\{\s*(?:first_)?name\s*\}")
 NAMED_DEVICES = 3
 
 
@@ -191,11 +188,20 @@ def _about_devices(devices: list[Device]) -> Iterator[str]:
 
 
 def _about_text(message: str, audience: Audience) -> Iterator[str]:
-    if not _BARE_NAME.search(message):
-        return
-    if nameless := audience.leads.filter(name="").filter(skip_reason="").count():  # type: ignore[misc]  # annotated by Audience.leads
+    gaps = gaps_of(message)
+    receivers = audience.leads.messageable()
+    if gaps & {"name", "first_name"} and (nameless := receivers.filter(name="").count()):
         yield ngettext(
             "%(count)s lead has no name and reads a gap there. Write {name|there} to fill it.",
             "%(count)s leads have no name and read a gap there. Write {name|there} to fill it.",
             nameless,
         ) % {"count": f"{nameless:,}"}
+    # Whoever was chosen by a niche has one.
+    if "niche" not in gaps or audience.niches:
+        return
+    if nicheless := receivers.filter(niches=None).count():
+        yield ngettext(
+            "%(count)s lead has no niche and reads a gap there. Write {niche|us} to fill it.",
+            "%(count)s leads have no niche and read a gap there. Write {niche|us} to fill it.",
+            nicheless,
+        ) % {"count": f"{nicheless:,}"}

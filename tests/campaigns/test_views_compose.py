@@ -209,6 +209,23 @@ def test_leads_without_a_name_are_a_warning_where_the_name_is_bare(
     assert "has no name" not in filled
 
 
+def test_leads_without_a_niche_are_a_warning_where_the_niche_is_bare(
+    operator_client: Client,
+) -> None:
+    LeadFactory(niches=["VITAC"])
+    LeadFactory(opted_out=True)
+    LeadFactory.create_batch(2)
+
+    def said(message: str, **chosen: Any) -> str:
+        return operator_client.post(PREVIEW, entered(message=message, **chosen)).content.decode()
+
+    assert "2 leads have no niche and read a gap there." in said("About {niche}")
+    assert "2 leads have no niche" in said("About { niche | }")
+    assert "have no niche" not in said("About {niche|our shop}")
+    niche = NicheFactory(name="VITAC").pk
+    assert "have no niche" not in said("About {niche}", niches=[niche])
+
+
 def test_a_device_that_is_away_is_a_warning(operator_client: Client) -> None:
     DeviceFactory(name="Sales 01", online=True)
     DeviceFactory(name="Sales 07")
