@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -22,6 +22,8 @@ from campaigns.preview import Preview, preview
 from devices.models import Device, validate_timezone
 from leads.models import Lead
 
+# Who means to send later than that has mistyped the year.
+FURTHEST_DAYS = 365
 # As <input type="datetime-local"> writes and reads it.
 LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 
@@ -109,6 +111,10 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
             return None
         if moment <= timezone.now():
             self.add_error("starts_at", _("This time is past. Choose a later one, or start now."))
+            return None
+        if moment > timezone.now() + timedelta(days=FURTHEST_DAYS):
+            said = _("This is more than a year away. Choose an earlier time: is the year right?")
+            self.add_error("starts_at", said)
             return None
         return moment
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
@@ -13,6 +14,8 @@ from devices.models import Device
 from devices.queryset import DeviceQuerySet
 from leads.models import Lead, LeadQuerySet
 from sequences.queryset import SequenceContactQuerySet, SequenceQuerySet
+
+LONGEST_DELAY = MaxValueValidator(365 * 86_400, _("A step waits for a year at most."))
 
 
 class Sequence(models.Model):
@@ -110,7 +113,7 @@ class SequenceStep(models.Model):
     )
     position = models.PositiveSmallIntegerField(_("position"))
     delay_seconds = models.PositiveIntegerField(
-        _("delay"), default=86_400,
+        _("delay"), default=86_400, validators=[LONGEST_DELAY],
         help_text=_("Seconds after the step before it; the first, after enrolment."),
     )  # fmt: skip
     # Empty where a file says it all.

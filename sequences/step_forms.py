@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from attachments.forms import AttachmentField
 from broadcasts.rendering import BodyField
-from sequences.models import Sequence, SequenceStep
+from sequences.models import LONGEST_DELAY, Sequence, SequenceStep
 
 if TYPE_CHECKING:  # Django's own form classes take no type in brackets
     _StepForm = forms.ModelForm[SequenceStep]
@@ -28,7 +28,6 @@ UNITS = (
     (60, gettext_lazy("minutes")),
     (1, gettext_lazy("seconds")),
 )
-_LONGEST_SECONDS = 365 * 86_400
 # While steps change places each needs a position that no other has.
 _ASIDE = 16_000
 
@@ -80,8 +79,10 @@ class StepForm(_StepForm):
         data = super().clean() or self.cleaned_data
         if "delay" in data and "unit" in data:
             self.instance.delay_seconds = data["delay"] * data["unit"]
-            if self.instance.delay_seconds > _LONGEST_SECONDS:
-                self.add_error("delay", _("A step waits for a year at most."))
+            try:
+                LONGEST_DELAY(self.instance.delay_seconds)
+            except ValidationError as error:
+                self.add_error("delay", error)
         return data
 
 

@@ -102,6 +102,9 @@ def test_a_time_is_one_of_the_campaigns_own_zone(operator_client: Client) -> Non
         ("", "Asia/Kuala_Lumpur", "Give a date and time"),
         ("2099-03-29T02:30", "Europe/Berlin", "be interpreted"),
         ("2099-01-01T10:00", "Kuala Lumpur", "Not a time zone"),
+        ("2199-01-01T10:00", "Asia/Kuala_Lumpur", "more than a year away"),
+        ("9999-12-31T23:59", "Pacific/Honolulu", "more than a year away"),
+        ("0001-01-01T00:00", "Pacific/Kiritimati", "This time is past"),
     ],
 )
 def test_a_time_that_cannot_be_meant_is_refused(

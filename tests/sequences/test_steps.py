@@ -1,9 +1,11 @@
-"""The positions of steps: each its own, and said at the step where it is not."""
+"""The steps of a sequence: each has a position of its own, and says so where it has not; none waits
+for more than a year."""
 
 from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 
@@ -92,3 +94,12 @@ def test_steps_at_one_position_are_named_in_the_administration_as_well(client: C
                  f"steps-{number}-delay_seconds": 0}  # fmt: skip
     page = client.post(url, data).content.decode()
     assert "Step 3 on this page has position 2 as well." in page
+
+
+def test_a_step_of_the_administration_waits_for_a_year_at_most_as_well() -> None:
+    step = SequenceStepFactory(delay_seconds=365 * 86_400)
+    step.full_clean()
+    step.delay_seconds += 1
+    with pytest.raises(ValidationError) as refusal:
+        step.full_clean()
+    assert refusal.value.message_dict == {"delay_seconds": ["A step waits for a year at most."]}
