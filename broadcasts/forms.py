@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -41,8 +43,10 @@ class MessageFilterForm(forms.Form):
         ],
     )  # fmt: skip
     day = forms.DateField(
-        label=_("Ended on"), required=False, widget=forms.DateInput(attrs={"type": "date"})
-    )
+        label=_("Ended on"), required=False, widget=forms.DateInput(attrs={"type": "date"}),
+        # Where a calendar ends, no day has both its bounds.
+        validators=[MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2999, 12, 31))],
+    )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -143,6 +143,17 @@ def test_the_list_can_show_a_day_and_what_is_being_sent(viewer_client: Client) -
     assert set(working) == {claimed, handed_over}
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_a_day_at_the_end_of_the_calendar_is_refused_at_its_field(
+    viewer_client: Client, day: str
+) -> None:
+    BroadcastMessageFactory()
+    page = viewer_client.get(reverse("messages:list"), {"day": day})
+    assert page.status_code == 200
+    assert page.context["form"].errors.keys() == {"day"}
+    assert len(page.context["page"].rows) == 1, "as if no day were given"
+
+
 def test_the_list_goes_on_without_counting(
     viewer_client: Client, django_assert_max_num_queries: Any
 ) -> None:
