@@ -10,17 +10,14 @@ from zoneinfo import ZoneInfo
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from attachments.models import Attachment
-from broadcasts.pacing import Pace, hold_of
 from broadcasts.rendering import gaps_of, render_draft
-from broadcasts.templatetags.holds import away, held, in_short
-from broadcasts.templatetags.moments import moment
 from campaigns.audience import Audience, AudienceSummary
 from campaigns.forecast import DeviceShare, Forecast, forecast
+from campaigns.idle import IdleDevices, idle_devices
 from campaigns.models import Campaign
 from devices.cards import Card
 from devices.models import Device
@@ -70,27 +67,9 @@ class Preview:
         return [(Card(share.device, share.count), share) for share in self.forecast.per_device]
 
     @property
-    def idle(self) -> list[tuple[Card, str]]:
-        """The devices that were chosen and get nothing of it, with the reason."""
-        if not self.forecast.per_device:
-            return []  # what stands in the way of all of them is said as such
-        busy = {share.device.pk for share in self.forecast.per_device}
-        chosen = sorted(self.audience.devices, key=lambda device: device.name)
-        return [(Card(each, 0), self._why_idle(each)) for each in chosen if each.pk not in busy]
-
-    def _why_idle(self, device: Device) -> str:
-        if device not in self.devices:
-            return str(away(device) or "")
-        if Pace.if_known(device) is None:
-            return str(held(device))
-        if not self.forecast.free_leads:
-            return _("Everybody in this audience stays with another device.")
-        if (until := device.may_send_at(self.starts_at)) and until > self.starts_at:
-            said = _("WhatsApp lets it send nothing before %(when)s.")
-            return said % {"when": moment(until, "j M")}
-        if hold := hold_of(device, self.starts_at, first_contact=True):
-            return _("%(why)s. The others are done before.") % {"why": capfirst(in_short(hold))}
-        return _("The others are done before its turn comes.")
+    def idle(self) -> IdleDevices:
+        """The devices that get nothing of it, with the reason."""
+        return idle_devices(self.audience, self.devices, self.forecast, self.starts_at)
 
     @property
     def next_offset(self) -> int | None:

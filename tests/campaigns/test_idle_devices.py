@@ -1,4 +1,4 @@
-"""Which of the chosen devices get nothing, said before the campaign is sent."""
+"""Which devices get nothing, and why, said before the campaign is sent."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from campaigns.idle import IdleDevices
 from campaigns.models import Campaign
 from campaigns.preview import preview_of
+from devices.models import Device
 from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +30,7 @@ def draft(*, stays: bool = False, **rules: Any) -> Campaign:
 
 
 def reasons(campaign: Campaign) -> list[tuple[str, str]]:
-    return [(card.device.name, reason) for card, reason in preview_of(campaign).idle]
+    return [(idle.card.device.name, idle.why) for idle in preview_of(campaign).idle.named]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,37 @@ def test_where_no_device_may_send_at_all_none_is_singled_out() -> None:
     campaign.devices.update(enabled=False)
     assert reasons(campaign) == []
     assert preview_of(campaign).blockers
+
+
+def test_where_none_was_chosen_one_line_says_how_many_get_nothing_and_why(
+    operator_client: Client,
+) -> None:
+    campaign = draft()
+    campaign.devices.clear()
+    DeviceFactory.create_batch(3, enabled=False)
+    DeviceFactory.create_batch(2, transport="neonize")
+    DeviceFactory(status="banned")
+    page = operator_client.get(reverse("campaigns:review", args=[campaign.pk])).content.decode()
+    assert (
+        "7 devices get nothing of it: switched off (3), not paired (2), the others are done before "
+        "(1), banned (1)."
+    ) in page
+    assert "is switched off." not in page
+
+
+def test_of_very_many_chosen_devices_the_last_are_one_line(operator_client: Client) -> None:
+    campaign = draft()
+    campaign.devices.add(*DeviceFactory.create_batch(20, enabled=False))
+    page = operator_client.get(reverse("campaigns:review", args=[campaign.pk])).content.decode()
+    assert page.count("is switched off.") == 19
+    assert "1 more device gets nothing of it: switched off (1)." in page
+
+
+def test_where_every_device_gets_something_nothing_is_said() -> None:
+    campaign = draft()
+    campaign.devices.clear()
+    LeadFactory(device=Device.objects.get(name="Idle"))
+    assert preview_of(campaign).idle == IdleDevices([])
 
 
 def test_a_campaign_of_the_same_text_is_a_link_to_it(operator_client: Client) -> None:
