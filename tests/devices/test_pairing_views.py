@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
-from zoneinfo import ZoneInfo
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -22,11 +19,6 @@ pytestmark = pytest.mark.django_db
 
 HTMX = {"HX-Request": "true"}
 QR = {"method": "qr", "accepted": "on"}
-PACE = {
-    "min_delay_seconds": 5, "max_delay_seconds": 15, "hourly_limit": "", "daily_limit": 1000,
-    "first_contact_limit": "", "warmup_started_on": "", "sends_from": "08:00",
-    "sends_until": "22:00", "timezone": "Asia/Kuala_Lumpur",
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -52,111 +44,6 @@ def broadcaster(**values: object) -> Worker:
     return Worker.objects.create(
         id="w", hostname="h", pid=1, started_at=now, heartbeat_at=now, **values
     )
-
-
-# Adding and changing
-
-
-def test_an_admin_adds_a_whatsapp_device_and_is_led_to_pairing_it(admin_client: Client) -> None:
-    form = admin_client.get(reverse("devices:new")).content.decode()
-    (chosen,) = re.findall(r'value="(\w+)"[^>]* checked', form)
-    assert chosen == "neonize"
-    data = PACE | {"name": "Sales", "transport": "neonize", "phone": "left in there"}
-    response = admin_client.post(reverse("devices:new"), data)
-    device = Device.objects.get()
-    assert response["Location"] == reverse("devices:pair", args=[device.pk])
-    assert (device.phone, device.max_delay_seconds, device.state) == (None, 15, "unpaired")
-    assert LogEntry.objects.get().change_message
-
-
-def test_a_simulated_device_is_ready_at_once_and_has_no_number(admin_client: Client) -> None:
-    """One that was made up could be a real account's, and stand in the way of pairing that."""
-    assert 'name="phone"' not in admin_client.get(reverse("devices:new")).content.decode()
-    data = PACE | {"name": "Sales", "transport": "simulator", "phone": "012-345 6789"}
-    response = admin_client.post(reverse("devices:new"), data)
-    device = Device.objects.get()
-    assert response["Location"] == reverse("devices:detail", args=[device.pk])
-    assert device.phone is None
-    assert "no number" not in admin_client.get(reverse("devices:list")).content.decode()
-
-
-def test_the_account_of_another_transport_is_added_with_its_number_in_any_spelling(
-    admin_client: Client, settings: LazySettings
-) -> None:
-    settings.TRANSPORTS = settings.TRANSPORTS | {"folder": "no.such.module.Class"}
-    assert 'name="phone"' in admin_client.get(reverse("devices:new")).content.decode()
-    data = PACE | {"name": "Sales", "transport": "folder", "phone": "012-345 6789"}
-    admin_client.post(reverse("devices:new"), data)
-    assert Device.objects.get().phone == "60123456789"
-    again = admin_client.post(reverse("devices:new"), data | {"name": "Support"})
-    assert "This number is another device&#x27;s." in again.content.decode()
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "words"),
-    [
-        ("name", "Sales 01", "Another device has this name."),
-        ("min_delay_seconds", "0", "nobody writes without one"),
-        ("daily_limit", "0", "switch the device off"),
-        ("max_delay_seconds", "2", "shorter than the shortest"),
-        ("timezone", "Moon/Base", "Not a time zone"),
-        ("sends_until", "08:00", "leave no time to send"),
-        ("hourly_limit", "3601", "3,600 messages an hour at most"),
-        ("daily_limit", "99999999999999999999", "86,400 messages a day at most"),
-        ("first_contact_limit", "86401", "86,400 messages a day at most"),
-    ],
-)
-def test_what_cannot_be_is_said_at_its_field_and_nothing_is_lost(
-    admin_client: Client, field: str, value: str, words: str
-) -> None:
-    DeviceFactory(name="Sales 01")
-    data = PACE | {"name": "Sales 02", "transport": "simulator", field: value}
-    page = admin_client.post(reverse("devices:new"), data).content.decode()
-    assert words in page
-    assert data["name"] in page
-    assert Device.objects.count() == 1
-
-
-def test_a_warm_up_begins_today_at_the_latest_by_the_devices_own_calendar(
-    operator_client: Client,
-) -> None:
-    device = DeviceFactory(name="Sales 01")
-    url = reverse("devices:edit", args=[device.pk])
-    # A day ahead of the other at any time.
-    ahead, behind = "Pacific/Kiritimati", "Pacific/Honolulu"
-    today = timezone.localdate(timezone=ZoneInfo(ahead))
-    for zone in (ahead, behind):
-        data = PACE | {"name": "Sales 01", "timezone": zone, "warmup_started_on": str(today)}
-        page = operator_client.post(url, data, follow=True).content.decode()
-        assert ("This day is still to come" in page) == (zone == behind)
-    device.refresh_from_db()
-    assert (device.timezone, device.warmup_started_on) == (ahead, today)
-
-
-def test_an_operator_renames_and_paces_a_device_and_adds_none(operator_client: Client) -> None:
-    device = DeviceFactory(
-        name="Sales 01", transport="neonize", phone="60123456789", worker_id="w", lease_epoch=3
-    )
-    url = reverse("devices:edit", args=[device.pk])
-    assert 'value="Sales 01"' in operator_client.get(url).content.decode()
-    operator_client.post(url, PACE | {"name": "Support", "min_delay_seconds": 10})
-    device.refresh_from_db()
-    assert (device.name, device.min_delay_seconds, device.phone) == ("Support", 10, "60123456789")
-    assert operator_client.get(reverse("devices:new")).status_code == 403
-    assert (
-        reverse("devices:new") not in operator_client.get(reverse("devices:list")).content.decode()
-    )
-
-
-def test_a_form_that_lay_open_takes_nothing_back_that_a_broadcaster_wrote(
-    operator_client: Client,
-) -> None:
-    device = DeviceFactory(status="banned", session_epoch=4)
-    operator_client.post(
-        reverse("devices:edit", args=[device.pk]), PACE | {"name": device.name, "status": "online"}
-    )
-    device.refresh_from_db()
-    assert (device.status, device.session_epoch) == ("banned", 4)
 
 
 # Pairing
