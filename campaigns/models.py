@@ -6,7 +6,6 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Case, Exists, Q, Value, When
 from django.db.models.functions import Now
@@ -18,7 +17,7 @@ from broadcasts.rendering import check_message, validate_body
 from broadcasts.timeline import Outlook
 from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
-from devices.models import Device, default_timezone, validate_timezone
+from devices.models import LONGEST_PAUSE, Device, default_timezone, validate_timezone
 from leads.models import Lead
 
 # So many messages are moved while the operator waits; the scheduler moves the rest.
@@ -70,11 +69,11 @@ class Campaign(models.Model):
         _("time zone"), max_length=64, default=default_timezone, validators=[validate_timezone]
     )
     min_delay_seconds = models.PositiveSmallIntegerField(
-        _("shortest pause"), default=0, validators=[MaxValueValidator(3600)],
+        _("shortest pause"), default=0, validators=[LONGEST_PAUSE],
         help_text=_("Seconds. A campaign may ask for longer pauses than its devices, not shorter."),
     )  # fmt: skip
     max_delay_seconds = models.PositiveSmallIntegerField(
-        _("longest pause"), default=0, validators=[MaxValueValidator(3600)]
+        _("longest pause"), default=0, validators=[LONGEST_PAUSE]
     )
 
     # "None chosen: all" as it was when it was scheduled: deleting the one niche or device that was
@@ -124,7 +123,9 @@ class Campaign(models.Model):
 
     def clean(self) -> None:
         # Without a longest pause the devices' own is it, or the shortest where that is longer.
-        if self.max_delay_seconds and (self.min_delay_seconds or 0) > self.max_delay_seconds:
+        # One that is too long by itself says so.
+        shortest = self.min_delay_seconds or 0
+        if 0 < (self.max_delay_seconds or 0) < shortest <= LONGEST_PAUSE.limit_value:
             raise ValidationError(
                 {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
             )

@@ -33,6 +33,8 @@ AT_MOST_A_DAY = MaxValueValidator(
     86_400, _("One device sends 86,400 messages a day at most. Leave it empty for no cap.")
 )
 
+LONGEST_PAUSE = MaxValueValidator(3600, _("A pause is 3,600 seconds at most: one hour."))
+
 
 def default_timezone() -> str:
     return str(settings.TIME_ZONE)
@@ -102,12 +104,15 @@ class Device(models.Model):
     )
 
     min_delay_seconds = models.PositiveSmallIntegerField(
-        _("shortest pause"), default=5, validators=[MinValueValidator(1)], help_text=_("Seconds.")
+        _("shortest pause"),
+        default=5,
+        validators=[MinValueValidator(1), LONGEST_PAUSE],
+        help_text=_("Seconds."),
     )
     max_delay_seconds = models.PositiveSmallIntegerField(
         _("longest pause"),
         default=15,
-        validators=[MinValueValidator(1), MaxValueValidator(3600)],
+        validators=[MinValueValidator(1), LONGEST_PAUSE],
         help_text=_("Seconds."),
     )
     hourly_limit = models.PositiveIntegerField(
@@ -166,7 +171,9 @@ class Device(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if (self.min_delay_seconds or 0) > (self.max_delay_seconds or 0):
+        # One that is too long by itself says so.
+        shortest = self.min_delay_seconds or 0
+        if (self.max_delay_seconds or 0) < shortest <= LONGEST_PAUSE.limit_value:
             raise ValidationError(
                 {"max_delay_seconds": _("The longest pause is shorter than the shortest.")}
             )

@@ -377,7 +377,7 @@ def test_a_pause_beyond_reason_is_an_error_at_the_field(
     shown = operator_client.post(PREVIEW, entered(**pauses))
 
     assert saved.status_code == shown.status_code == 200
-    assert "3600" in saved.content.decode()
+    assert "A pause is 3,600 seconds at most: one hour." in saved.content.decode()
     assert Campaign.objects.count() == 1
 
 

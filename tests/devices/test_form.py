@@ -84,6 +84,30 @@ def test_what_cannot_be_is_said_at_its_field_and_nothing_is_lost(
     assert Device.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    ("shortest", "longest", "refused"),
+    [
+        ("3601", "3601", {"min_delay_seconds", "max_delay_seconds"}),
+        ("99999999999", "99999999999", {"min_delay_seconds", "max_delay_seconds"}),
+        ("3601", "3600", {"min_delay_seconds"}),
+        ("5", "3601", {"max_delay_seconds"}),
+        ("3600", "3600", set()),
+    ],
+)
+def test_each_pause_that_is_too_long_says_how_long_it_may_be(
+    operator_client: Client, shortest: str, longest: str, refused: set[str]
+) -> None:
+    device = DeviceFactory(name="Sales 01")
+    url = reverse("devices:edit", args=[device.pk])
+    pauses = {"min_delay_seconds": shortest, "max_delay_seconds": longest}
+    response = operator_client.post(url, PACE | {"name": "Sales 01"} | pauses)
+    errors = response.context["form"].errors if refused else {}
+    assert errors.keys() == refused
+    assert all(said == ["A pause is 3,600 seconds at most: one hour."] for said in errors.values())
+    device.refresh_from_db()
+    assert device.max_delay_seconds == (15 if refused else 3600)
+
+
 def test_a_warm_up_begins_today_at_the_latest_by_the_devices_own_calendar(
     operator_client: Client,
 ) -> None:
