@@ -17,7 +17,8 @@ from broadcasts.rendering import check_message, validate_body
 from broadcasts.timeline import Outlook
 from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
-from devices.models import LONGEST_PAUSE, Device, default_timezone, validate_timezone
+from devices.limits import LONGEST_PAUSE
+from devices.models import Device, default_timezone, validate_timezone
 from leads.models import Lead
 
 # So many messages are moved while the operator waits; the scheduler moves the rest.

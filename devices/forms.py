@@ -84,6 +84,11 @@ class DeviceForm(_DeviceForm):
             field.widget.attrs["min"] = 1
             # The model's own words come first, without these.
             field.validators = [_at_least_one(words)]
+        for name, problems in self.instance.problems().items():
+            if name in self.fields:
+                hint = self.fields[name].help_text
+                said = [hint, *problems, _("It stays like this until you change it.")]
+                self.fields[name].help_text = " ".join(filter(None, map(str, said)))
 
     def save(self, commit: bool = True) -> Device:
         if not commit or self.instance._state.adding:

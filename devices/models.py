@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 from datetime import datetime, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from devices.limits import AT_MOST_A_DAY, AT_MOST_AN_HOUR, LONGEST_PAUSE
 from devices.queryset import DeviceQuerySet
+from devices.standing import Standing, refused_by
 from devices.transports import PAIRED, transport_choices
 
 if TYPE_CHECKING:
@@ -25,22 +27,11 @@ def validate_timezone(name: str) -> None:
         raise ValidationError(_("Not a time zone. Write it like Asia/Kuala_Lumpur."))
 
 
-# There is a second between two messages at least, so that a cap above these would be none.
-AT_MOST_AN_HOUR = MaxValueValidator(
-    3600, _("One device sends 3,600 messages an hour at most. Leave it empty for no cap.")
-)
-AT_MOST_A_DAY = MaxValueValidator(
-    86_400, _("One device sends 86,400 messages a day at most. Leave it empty for no cap.")
-)
-
-LONGEST_PAUSE = MaxValueValidator(3600, _("A pause is 3,600 seconds at most: one hour."))
-
-
 def default_timezone() -> str:
     return str(settings.TIME_ZONE)
 
 
-class Device(models.Model):
+class Device(Standing):
     """One WhatsApp account that sends, with its pace and its broadcaster's lease."""
 
     SIMULATOR = "simulator"
@@ -56,6 +47,7 @@ class Device(models.Model):
 
     # Through which account it sends: that of another cannot say what this one has sent.
     ACCOUNT = ("transport", "phone")
+    WARM_UP = ("warmup_started_on", "timezone")
 
     # What operators set, pairing or WhatsApp, and a broadcaster goes by.
     SETTINGS = (
@@ -183,9 +175,14 @@ class Device(models.Model):
             )
         if self.sends_from is not None and self.sends_from == self.sends_until:
             raise ValidationError({"sends_until": _("These hours leave no time to send.")})
-        self._check_warm_up()
+        stored = self.stored()
+        if any(stored.get(name) != getattr(self, name) for name in self.WARM_UP):
+            self._check_warm_up()
         self.phone = self.phone or None
-        self._keep_account()
+        self._keep_account(stored)
+
+    def problems(self) -> dict[str, list[str]]:
+        return super().problems() | refused_by(self._check_warm_up)
 
     def _check_warm_up(self) -> None:
         """Refuses a day to come: until then it would send as few a day as on the first."""
@@ -199,13 +196,12 @@ class Device(models.Model):
                 )}
             )  # fmt: skip
 
-    def _keep_account(self) -> None:
+    def _keep_account(self, stored: dict[str, Any]) -> None:
         """Refuses another account while what became of a message is asked of the present one.
 
         The other would say that it never sent it, and then it would be sent twice.
         """
-        before = Device.objects.filter(pk=self.pk).values(*self.ACCOUNT).first() or {}
-        changed = [name for name, value in before.items() if value != getattr(self, name)]
+        changed = [name for name in self.ACCOUNT if stored and stored[name] != getattr(self, name)]
         being_sent = Q(status__in=["processing", "queued"])
         interrupted = Q(status="unknown", error_code="interrupted")
         if changed and self.messages.filter(being_sent | interrupted).exists():

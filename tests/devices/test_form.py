@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -148,3 +150,83 @@ def test_a_form_that_lay_open_takes_nothing_back_that_a_broadcaster_wrote(
     )
     device.refresh_from_db()
     assert (device.status, device.session_epoch) == ("banned", 4)
+
+
+# What was stored before it was refused
+
+
+@pytest.fixture
+def old() -> Device:
+    """With a cap above what is allowed today, a warm-up to come, and a time zone that is gone."""
+    tomorrow = timezone.localdate() + timedelta(days=2)
+    return DeviceFactory(
+        name="Sales 01", daily_limit=100_000, warmup_started_on=tomorrow, timezone="Moon/Base"
+    )
+
+
+def as_stored(device: Device, **changes: object) -> dict[str, object]:
+    stands = {"name": device.name, "daily_limit": device.daily_limit, "timezone": device.timezone,
+              "warmup_started_on": device.warmup_started_on}  # fmt: skip
+    return PACE | stands | changes
+
+
+def test_what_stays_as_it_was_does_not_keep_another_field_from_being_changed(
+    operator_client: Client, old: Device
+) -> None:
+    url = reverse("devices:edit", args=[old.pk])
+    page = html.unescape(operator_client.get(url).content.decode())
+    assert "86,400 messages a day at most. Leave it empty for no cap. It stays like this" in page
+    assert "Write it like Asia/Kuala_Lumpur. It stays like this" in page
+
+    operator_client.post(url, as_stored(old, name="Support", hourly_limit=50))
+
+    saved = Device.objects.get()
+    assert (saved.name, saved.hourly_limit) == ("Support", 50)
+    assert (saved.daily_limit, saved.timezone) == (100_000, "Moon/Base"), "nobody said to lower it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"daily_limit": 99_999}, "daily_limit", "86,400 messages a day at most"),
+        ({"timezone": "Mars/Base"}, "timezone", "Not a time zone"),
+        ({"timezone": "Asia/Tokyo"}, "warmup_started_on", "This day is still to come"),
+    ],
+)
+def test_what_is_changed_goes_by_the_rules_of_today(
+    operator_client: Client, old: Device, changes: dict[str, object], field: str, words: str
+) -> None:
+    url = reverse("devices:edit", args=[old.pk])
+    errors = operator_client.post(url, as_stored(old, **changes)).context["form"].errors
+    assert errors.keys() == {field}
+    assert words in errors[field][0]
+
+
+def test_a_warm_up_to_come_stands_until_somebody_changes_it(
+    operator_client: Client, old: Device
+) -> None:
+    Device.objects.update(timezone="Asia/Kuala_Lumpur", daily_limit=10)
+    old.refresh_from_db()
+    url = reverse("devices:edit", args=[old.pk])
+    assert "This day is still to come." in operator_client.get(url).content.decode()
+    operator_client.post(url, as_stored(old, name="Support"))
+    assert Device.objects.get().name == "Support"
+    later = as_stored(old, warmup_started_on=old.warmup_started_on + timedelta(days=1))
+    assert "warmup_started_on" in operator_client.post(url, later).context["form"].errors
+
+
+def test_the_administration_lets_stand_what_was_stored_as_well(
+    admin_client: Client, old: Device
+) -> None:
+    url = reverse("admin:devices_device_change", args=[old.pk])
+    data = as_stored(old, name="Support", transport="simulator", phone="", enabled="on")
+    data |= {"sends_from": "", "sends_until": ""}
+    assert admin_client.post(url, data).status_code == 302
+    assert Device.objects.get().name == "Support"
+    refused = admin_client.post(url, data | {"daily_limit": 99_999})
+    assert "86,400 messages a day at most" in refused.content.decode()
+
+
+def test_a_device_that_is_right_is_shown_without_such_words(operator_client: Client) -> None:
+    url = reverse("devices:edit", args=[DeviceFactory().pk])
+    assert "It stays like this" not in operator_client.get(url).content.decode()
