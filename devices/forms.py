@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from devices.models import Device
 from devices.pairing import NOTICE_VERSION, Pairing
 from devices.transports import PAIRED
+from devices.transports.neonize.environment import missing
 
 if TYPE_CHECKING:  # Django's own form classes take no type in brackets
     from django.contrib.auth.models import User
@@ -124,7 +125,11 @@ class NewDeviceForm(DeviceForm):
         # What most come for first.
         choices = sorted(self.fields["transport"].choices, key=lambda each: each[0] not in PAIRED)  # type: ignore[attr-defined]
         self.fields["transport"].choices = choices  # type: ignore[attr-defined]
-        self.initial["transport"] = choices[0][0]
+        lacks = _lacks()
+        works = [name for name, _label in choices if not (lacks and name in PAIRED)]
+        self.initial["transport"] = works[0]
+        if lacks:
+            self.fields["transport"].help_text = lacks
         if WITHOUT_NUMBER.issuperset(name for name, _label in choices):
             del self.fields["phone"]
 
@@ -132,6 +137,17 @@ class NewDeviceForm(DeviceForm):
         if self.cleaned_data.get("transport") in WITHOUT_NUMBER:
             return None  # whatever was left in there: it is not shown
         return phone_in(self.cleaned_data["phone"]) or None
+
+
+def _lacks() -> str:
+    """Returns why WhatsApp cannot be used from here, as far as this host can tell; '' where it can,
+    or is used already: then it is other hosts that send."""
+    linked = Device.objects.kept().filter(transport__in=PAIRED).exclude(session="")
+    if not (problems := missing()) or linked.exists():
+        return ""
+    said = _("For WhatsApp something is missing on this host: %(problems)s Where broadcasters run "
+             "on other hosts, only those need it.")  # fmt: skip
+    return said % {"problems": " ".join(problems)}
 
 
 class PairForm(forms.Form):

@@ -26,6 +26,7 @@ def test_a_device_is_added_and_paired_without_a_reload(page: Page, admin: User) 
     sign_in(page, admin)
     page.goto("/devices/new/")
     page.locator("#id_name").fill("Sales")
+    page.get_by_label("WhatsApp, linked to a phone").check()
     expect(page.get_by_label("Number")).to_have_count(0)  # a phone brings its own
     page.get_by_role("button", name="Add the device").click()
 

@@ -14,6 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from devices import forms
 from devices.models import Device
 from tests.factories import DeviceFactory
 
@@ -26,10 +27,30 @@ PACE = {
 }  # fmt: skip
 
 
-def test_an_admin_adds_a_whatsapp_device_and_is_led_to_pairing_it(admin_client: Client) -> None:
+@pytest.mark.parametrize(
+    ("installed", "linked", "chosen"),
+    [
+        (True, False, "neonize"),
+        (False, False, "simulator"),
+        (False, True, "neonize"),  # on another host
+    ],
+)
+def test_a_new_device_begins_as_what_can_work_here(
+    admin_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: bool,
+    linked: bool,
+    chosen: str,
+) -> None:
+    monkeypatch.setattr(forms, "missing", lambda: [] if installed else ["neonize is not there."])
+    if linked:
+        DeviceFactory(transport="neonize", session="file")
     form = admin_client.get(reverse("devices:new")).content.decode()
-    (chosen,) = re.findall(r'value="(\w+)"[^>]* checked', form)
-    assert chosen == "neonize"
+    assert re.findall(r'value="(\w+)"[^>]* checked', form) == [chosen]
+    assert ("neonize is not there." in form) == (chosen == "simulator")
+
+
+def test_an_admin_adds_a_whatsapp_device_and_is_led_to_pairing_it(admin_client: Client) -> None:
     data = PACE | {"name": "Sales", "transport": "neonize", "phone": "left in there"}
     response = admin_client.post(reverse("devices:new"), data)
     device = Device.objects.get()
