@@ -25,7 +25,7 @@ chips.addEventListener("click", ({ target }) => {
   else if (target.dataset.inserts) insert(target.dataset.inserts);
 });
 
-// Without a "later" there is no date to give.
+// Without a "later" there is no date to give: it is not shown, and not posted either.
 const when = () => {
   const later = form.querySelector("[name=when]:checked")?.value === "later";
   document.getElementById("id_starts_at").disabled = !later;
