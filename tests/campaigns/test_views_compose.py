@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -13,24 +12,13 @@ from django_q.models import OrmQ
 
 from campaigns import composing
 from campaigns.models import Campaign
+from tests.campaigns.entering import entered
 from tests.factories import CampaignFactory, DeviceFactory, LeadFactory, NicheFactory
 
 pytestmark = pytest.mark.django_db
 
 NEW = reverse("campaigns:create")
 PREVIEW = reverse("campaigns:preview")
-
-
-def entered(**changes: Any) -> dict[str, Any]:
-    return {
-        "title": "October restock",
-        "message": "Hi {name|there}, it is back.",
-        "target_status": "",
-        "when": "now",
-        "timezone": "Asia/Kuala_Lumpur",
-        "min_delay_seconds": "0",
-        "max_delay_seconds": "0",
-    } | changes
 
 
 def url(name: str, campaign: Campaign) -> str:
@@ -153,87 +141,6 @@ def test_a_copy_is_a_draft_with_the_same_audience(operator_client: Client) -> No
     copy = Campaign.objects.exclude(pk=original.pk).get()
     assert (copy.title, copy.status, copy.scheduled_at) == ("Raya (copy)", "draft", None)
     assert (list(copy.niches.all()), list(copy.devices.all())) == ([niche], [device])
-
-
-# While somebody writes
-
-
-def test_the_preview_counts_and_renders_for_a_real_lead(operator_client: Client) -> None:
-    DeviceFactory(online=True)
-    LeadFactory(name="Siti")
-    LeadFactory(name="Ahmad", without_consent=True)
-    text = operator_client.post(PREVIEW, entered()).content.decode()
-    assert "Hi Siti, it is back." in text
-    assert "no consent on record" in text
-    assert "Review 1 message" in text
-
-
-def test_one_may_step_through_the_leads_and_not_beyond_the_last(operator_client: Client) -> None:
-    for name in ("Siti", "Ahmad"):
-        LeadFactory(name=name)
-    second = operator_client.post(PREVIEW, entered(lead="1")).content.decode()
-    assert "Hi Ahmad" in second
-    assert "Hi Ahmad" in operator_client.post(PREVIEW, entered(lead="99")).content.decode()
-    assert "Hi Siti" in operator_client.post(PREVIEW, entered(lead="x")).content.decode()
-
-
-def test_a_half_written_form_still_counts(operator_client: Client) -> None:
-    LeadFactory()
-    text = operator_client.post(PREVIEW, entered(title="", message="Hi {na")).content.decode()
-    assert "Review 1 message" in text
-    assert "A brace is not closed" in text
-
-
-@pytest.mark.parametrize("address", [PREVIEW, NEW])
-def test_the_preview_shows_a_placeholder_that_nobody_knows_with_those_that_there_are(
-    operator_client: Client, address: str
-) -> None:
-    LeadFactory(name="Siti")
-    data = entered(message="Hi {name}, about {odrer|it}", then="save")
-    text = operator_client.post(address, data).content.decode()
-    shown = text.split('class="bubble"')[1].split('class="hint"')[0]
-    assert "Hi Siti, about {odrer|it}" in shown
-    assert "Unknown: {odrer}. There are {name}, {first_name}, {phone}, {niche}." in shown
-
-
-def test_what_forbids_sending_is_said(operator_client: Client) -> None:
-    text = operator_client.post(PREVIEW, entered()).content.decode()
-    assert "No lead matches this audience." in text
-    assert "No device may send" in text
-
-
-def test_leads_without_a_name_are_a_warning_where_the_name_is_bare(
-    operator_client: Client,
-) -> None:
-    LeadFactory(name="")
-    bare = operator_client.post(PREVIEW, entered(message="Hi {name}")).content.decode()
-    filled = operator_client.post(PREVIEW, entered()).content.decode()
-    assert "1 lead has no name" in bare
-    assert "has no name" not in filled
-
-
-def test_leads_without_a_niche_are_a_warning_where_the_niche_is_bare(
-    operator_client: Client,
-) -> None:
-    LeadFactory(niches=["VITAC"])
-    LeadFactory(opted_out=True)
-    LeadFactory.create_batch(2)
-
-    def said(message: str, **chosen: Any) -> str:
-        return operator_client.post(PREVIEW, entered(message=message, **chosen)).content.decode()
-
-    assert "2 leads have no niche and read a gap there." in said("About {niche}")
-    assert "2 leads have no niche" in said("About { niche | }")
-    assert "have no niche" not in said("About {niche|our shop}")
-    niche = NicheFactory(name="VITAC").pk
-    assert "have no niche" not in said("About {niche}", niches=[niche])
-
-
-def test_a_device_that_is_away_is_a_warning(operator_client: Client) -> None:
-    DeviceFactory(name="Sales 01", online=True)
-    DeviceFactory(name="Sales 07")
-    text = operator_client.post(PREVIEW, entered()).content.decode()
-    assert "Sales 07 is not online" in text
 
 
 # Before it is sent
