@@ -24,6 +24,7 @@ from tests.factories import (
     SequenceStepFactory,
     TriggerFactory,
 )
+from tests.sequences.posting import of
 
 pytestmark = pytest.mark.django_db
 
@@ -37,13 +38,7 @@ def sequence() -> Sequence:
 
 def posted(sequence: Sequence, trigger: str, **rest: Any) -> dict[str, Any]:
     """What the browser posts, with another trigger."""
-    step = sequence.steps.get()
-    return {
-        "name": sequence.name, "trigger_word": trigger, "description": "",
-        "steps-TOTAL_FORMS": 1, "steps-INITIAL_FORMS": 1, "steps-0-id": step.pk,
-        "steps-0-position": 1, "steps-0-message": step.message, "steps-0-delay": 0,
-        "steps-0-unit": 60, **rest,
-    }  # fmt: skip
+    return of(sequence) | {"trigger_word": trigger, **rest}
 
 
 def save(client: Client, sequence: Sequence, trigger: str, **rest: Any) -> Any:
