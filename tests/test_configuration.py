@@ -98,6 +98,21 @@ def test_an_address_with_https_and_a_key_make_a_safe_installation(tmp_path: Path
     assert done.returncode == 0, done.stderr
 
 
+def test_static_files_are_gathered_where_it_says(tmp_path: Path) -> None:
+    """A demo has a folder of its own: two collectstatic in one delete what the other reads."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"],
+        cwd=ROOT,
+        env=os.environ | {"SECRET_KEY": "x", "DEBUG": "0", "STATIC_DIR": str(tmp_path / "static")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "static" / "staticfiles.json").exists()
+    assert "export STATIC_DIR=$dir/static" in (ROOT / "scripts" / "demo").read_text()
+
+
 def test_without_a_key_it_says_how_to_make_one(tmp_path: Path) -> None:
     # An empty value, so that a .env in the checkout cannot supply one.
     done = run_check(SECRET_KEY="", SECRET_KEY_FILE="", DATABASE_URL="sqlite://:memory:")
