@@ -33,6 +33,15 @@ const when = () => {
 form.addEventListener("change", when);
 when();
 
+// What is wrong with a field is told anew while somebody writes, and its mark goes by that.
+document.addEventListener("htmx:afterSettle", () => {
+  for (const errors of form.querySelectorAll("[id$=_errors]")) {
+    const field = document.getElementById(errors.id.replace("_errors", ""));
+    if (errors.childElementCount) field.setAttribute("aria-invalid", "true");
+    else field.removeAttribute("aria-invalid");
+  }
+});
+
 form.addEventListener("input", () => { changed = true; });
 form.addEventListener("submit", () => { changed = false; });
 window.addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
-from playwright.sync_api import Browser, Locator, Page, expect
-from pytest_django.live_server_helper import LiveServer
+from playwright.sync_api import Locator, Page
 
 from broadcasts.models import BroadcastMessage
 from tests.browser.test_journey import sign_in
@@ -62,26 +61,6 @@ def test_who_may_be_messaged_is_seen_on_a_phone_with_their_niches(
 
     for words in ("Siti", "opted out", "VITAC"):
         assert is_seen(page.locator("td", has_text=words))
-
-
-@pytest.mark.parametrize("scripted", [True, False])
-def test_a_date_is_asked_for_when_it_is_not_now(
-    browser: Browser, live_server: LiveServer, operator: User, scripted: bool
-) -> None:
-    context = browser.new_context(base_url=live_server.url, java_script_enabled=scripted)
-    page = context.new_page()
-    page.set_viewport_size({"width": WIDTH, "height": 800})
-    sign_in(page, operator)
-    page.goto(reverse("campaigns:create"))
-
-    date = page.locator("#id_starts_at")
-    expect(date).to_be_hidden()
-    page.get_by_text("Later", exact=True).click()
-    expect(date).to_be_visible()
-    expect(date).to_be_enabled()
-    page.get_by_text("Now", exact=True).click()
-    expect(date).to_be_hidden()
-    context.close()
 
 
 def test_the_navigation_leaves_a_phone_its_page(page: Page, operator: User) -> None:
