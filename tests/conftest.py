@@ -7,6 +7,8 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
+from django_q.models import Schedule
 
 
 def pytest_configure() -> None:
@@ -20,6 +22,12 @@ def pytest_configure() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("mysql") and connection.vendor != "mysql":
         pytest.skip("needs a MySQL or MariaDB server")
+
+
+@pytest.fixture
+def _scheduler_runs(db: None) -> None:
+    """Its schedules date from when the database was made: a long run comes to them late."""
+    Schedule.objects.update(next_run=timezone.now())
 
 
 @pytest.fixture

@@ -240,6 +240,7 @@ def test_reasons_for_leaving_out_are_counted_the_most_frequent_first() -> None:
     ]
 
 
+@pytest.mark.usefixtures("_scheduler_runs")
 def test_health_sees_a_scheduler_that_is_late() -> None:
     assert reports.health().scheduler.runs
     Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=4))

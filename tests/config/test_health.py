@@ -40,7 +40,7 @@ def test_the_process_is_up_and_no_database_is_asked(client: Client) -> None:
     assert "no-cache" in answer["Cache-Control"]
 
 
-@pytest.mark.django_db
+@pytest.mark.usefixtures("_scheduler_runs")
 def test_ready_when_every_part_works(client: Client) -> None:
     Worker.objects.register("w")
 

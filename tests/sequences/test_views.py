@@ -297,6 +297,7 @@ def test_before_it_is_activated_it_says_who_gets_it_and_who_does_not(
     assert page.context["newcomers"].skipped == {SkipReason.OPTED_OUT: 1}
 
 
+@pytest.mark.usefixtures("_scheduler_runs")
 def test_once_it_is_active_it_says_who_is_enrolled_and_when(operator_client: Client) -> None:
     step = SequenceStepFactory(delay_seconds=3600)
     sequence = step.sequence
