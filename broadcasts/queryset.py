@@ -32,6 +32,8 @@ ANY = Q()
 
 CHUNK = 500  # one UPDATE of half a million rows would block everybody else for seconds
 
+WAIT = timedelta(minutes=1)
+
 RELEASED: dict[str, Any] = {
     "status": "pending",
     "processing_worker_id": None,
@@ -163,13 +165,21 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     @survive_conflicts
     def skip(self, messages: Sequence[Claimed], reason: str) -> int:
         """Leaves out claimed messages whose lead may not be messaged any more."""
-        claimed = self.filter(
+        values = {"status": "skipped", "skip_reason": reason, "finished_at": Now()}
+        return self._in_hand(messages).update(**values)
+
+    @survive_conflicts
+    def put_back(self, messages: Sequence[Claimed]) -> int:
+        """Lets claimed messages wait: whether they may leave is not known yet."""
+        return self._in_hand(messages).update(**RELEASED, scheduled_at=Now() + WAIT)
+
+    def _in_hand(self, messages: Sequence[Claimed]) -> Self:
+        """These, as long as they carry the claim under which they were read."""
+        return self.filter(
             pk__in=sorted(message.pk for message in messages),
-            # As long as they carry the claim under which they were read.
             processing_worker_id__in={message.token for message in messages},
             status="processing",
         )
-        return claimed.update(status="skipped", skip_reason=reason, finished_at=Now())
 
     # What operators and the clock do
 

@@ -25,7 +25,7 @@ from django.db.models import Q
 
 from broadcasts import outcomes, pacing
 from broadcasts.agenda import Agenda
-from broadcasts.claimed import Claimed
+from broadcasts.claimed import WAITS, Claimed
 from broadcasts.errands import Errands
 from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
@@ -233,6 +233,7 @@ class Broadcaster:
         for message in claimed:
             by_reason.setdefault(message.refusal, []).append(message)
         sendable = by_reason.pop("", [])
+        BroadcastMessage.objects.put_back(by_reason.pop(WAITS, []))
         for reason, messages in by_reason.items():
             BroadcastMessage.objects.skip(messages, reason)
         return sendable
