@@ -285,22 +285,24 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         and whose it was) what the rows had ended as goes into their history. `of_chunk` returns
         the values that depend on which rows go together.
         """
-        moved = 0
+        moved, before = 0, list[int]()
         # Not in the order of their keys: MySQL would walk the whole table for it. What was moved
-        # is no candidate any more; a chunk that somebody else moved first ends the loop.
+        # is no candidate any more, also where somebody else did it, or the answer to ours got lost;
+        # a chunk that stays what it was ends the loop.
         rows = self.filter(guard, status__in=expected).order_by()
         candidates = rows.values_list("pk", flat=True)
-        while (limit is None or moved < limit) and (ids := sorted(_read(candidates[:CHUNK]))):
+        while limit is None or moved < limit:
+            ids = sorted(_read(candidates[:CHUNK]))
+            if ids in ([], before):
+                break
+            before = ids
             chunk = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
             if of_chunk:
                 values |= of_chunk(chunk)
             if decision:
-                changed = _supersede(chunk, *decision, status=status, **values)
+                moved += _supersede(chunk, *decision, status=status, **values)
             else:
-                changed = _update(chunk, status=status, **values)
-            moved += changed
-            if not changed:
-                break
+                moved += _update(chunk, status=status, **values)
         return moved
 
     def unstick(
