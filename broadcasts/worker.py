@@ -273,7 +273,7 @@ class Broadcaster:
         if isinstance(answer, Future):
             answer.add_done_callback(partial(self._answered, message, departure))
         else:
-            self._put(Sent(message, answer, departure.late_seconds))
+            self._put(Sent(message, outcomes.understood(answer), departure.late_seconds))
 
     def _answered(self, message: Claimed, departure: Departure, answer: Future[Outcome]) -> None:
         """Runs in whichever thread has the answer."""
@@ -281,7 +281,7 @@ class Broadcaster:
             logger.error("Message %s: the transport failed", message.pk, exc_info=error)
             outcome: Outcome = Unknown("transport_error", str(error))
         else:
-            outcome = answer.result()
+            outcome = outcomes.understood(answer.result())
         self._put(Sent(message, outcome, departure.late_seconds))
 
     # What comes back
@@ -338,7 +338,7 @@ class Broadcaster:
         twice = [result for result in results if count[result.message.pk] > 1]
         for together in [once, *([result] for result in twice)]:
             if together:
-                outcomes.record(together)
+                outcomes.write_down(together)
 
     def _sort_in(self, item: Sent | Said) -> None:
         if isinstance(item, Sent):
