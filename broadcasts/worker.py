@@ -114,8 +114,7 @@ class Broadcaster:
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
         self._turned_at, self._served = clock(), 0
-        # Whoever is never answered keeps its thread, also when its device has a new session.
-        self._senders.most = self._leases.capacity + len(self._on_wire)
+        self._senders.most = self._leases.capacity + self._leases.unanswered
         self._senders.grow()
         if self._was_interrupted:
             self._release_forgotten()

@@ -122,7 +122,7 @@ class DeviceAdmin(QuickAdmin):
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(
-        self, request: HttpRequest, obj: Device, form: forms.ModelForm, change: bool
+        self, request: HttpRequest, obj: Device, form: forms.ModelForm[Device], change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
         if change and not set(Device.ACCOUNT).isdisjoint(form.changed_data):
