@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from broadcasts.models import BroadcastMessage
 
-HAD = ("processing", "queued", "sent", "unknown")
+# What the same person may still get, or have got, under another number.
+OPEN = ("processing", "queued", "unknown")
+WAITS = "waits"  # a refusal for now, and no reason to leave anybody out
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +99,7 @@ def refuse(model: type[BroadcastMessage], claimed: Sequence[Claimed]) -> None:
 
 
 def _refuse_second(model: type[BroadcastMessage], claimed: Sequence[Claimed]) -> None:
-    """Refuses what the same person got, or is getting, under another number.
+    """Refuses what the same person got under another number, for now what they may be getting.
 
     That was written to before anybody knew that the two are one: the first of them is the person,
     whichever had the message. With keys, and only of people with several numbers: an index in which
@@ -108,14 +110,17 @@ def _refuse_second(model: type[BroadcastMessage], claimed: Sequence[Claimed]) ->
         return
     people = sorted({m.lead_person_id or 0 for m in of_several})
     numbers = dict(Lead.objects.filter(person__in=people).values_list("pk", "person_id"))
-    messages = model.objects.filter(lead__in=list(numbers), status__in=HAD)
+    messages = model.objects.filter(lead__in=list(numbers), status__in=[*OPEN, "sent"])
     # Not what was claimed beside it and is left out itself.
     messages = messages.exclude(pk__in=[m.pk for m in claimed if m.refusal])
-    had: dict[tuple[int | None, ...], set[int | None]] = defaultdict(set)
-    rows = messages.values_list("lead_id", "campaign_id", "sequence_step_id")
-    for lead_id, campaign_id, step_id in rows:
-        had[numbers[lead_id or 0], campaign_id, step_id].add(lead_id)
+    had: dict[tuple[int | None, ...], dict[int | None, str]] = defaultdict(dict)
+    rows = messages.values_list("lead_id", "campaign_id", "sequence_step_id", "status")
+    for lead_id, campaign_id, step_id, status in rows:
+        had[numbers[lead_id or 0], campaign_id, step_id][lead_id] = status
     for message in of_several:
         origin = message.campaign_id, message.sequence_step_id
-        if any(origin) and had[message.lead_person_id, *origin] - {message.lead_id}:
-            message.refusal = SkipReason.DUPLICATE
+        others = had[message.lead_person_id, *origin] if any(origin) else {}
+        others.pop(message.lead_id, None)
+        if others:
+            # What is still open may come back, and then nobody would get it.
+            message.refusal = SkipReason.DUPLICATE if "sent" in others.values() else WAITS

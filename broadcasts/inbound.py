@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
-from django.db import IntegrityError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -91,7 +91,12 @@ class Reports:
             if connected:
                 self._connect(leases)
             else:
-                self._handle(said[0], leases)
+                try:
+                    self._handle(said[0], leases)
+                except (OperationalError, InterfaceError):
+                    raise
+                except Exception:  # one account's trouble must not end the others' sessions
+                    logger.exception("Device %s: what it said is lost", said[0].device_id)
             del self._waiting[: len(said)]
             yield from leases
             # A commit for each that cannot go with others: thousands take longer than a lease.

@@ -54,6 +54,7 @@ class Leases:
         self.capacity = capacity
         self.report = report
         self.held: dict[int, Lease] = {}
+        self.unanswered = 0  # sends whose session ended before; each may keep its thread for ever
         self._calls = Calls(worker_id)
         self._checks = Checks()
         self._renewed_at = -math.inf
@@ -257,6 +258,7 @@ class Leases:
         silent = [lease for lease in self.held.values() if lease.is_silent_since(since)]
         for lease in silent:
             logger.error("Device %s: no answer from its transport", lease.device)
+            self.unanswered += 1
             lease.in_flight = None
             self.give_up(lease, _("It did not say what became of a message."))
 
@@ -393,4 +395,5 @@ class Leases:
     def _close(self, ids: Collection[int]) -> None:
         for pk in ids:
             self._checks.drop(pk)
+            self.unanswered += self.held[pk].in_flight is not None
         closing.close({pk: self.held.pop(pk).session for pk in ids})

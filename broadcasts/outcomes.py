@@ -8,14 +8,18 @@ message changes nothing.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from broadcasts import acquaintance, claiming
 from broadcasts.claimed import Claimed
@@ -51,6 +55,36 @@ class Sent:
     message: Claimed
     outcome: Outcome
     late_seconds: float = 0.0  # from when its hand-over began to when it was really sent
+
+
+OUTCOMES = (Accepted, Refused, Unknown, DeviceBlocked, NotSent)
+
+
+def understood(answer: object) -> Outcome:
+    """What a transport has answered; Unknown where that is no outcome.
+
+    What is not written down would look, after the next trouble with the database, as if nobody had
+    been given the message.
+    """
+    if type(answer) in OUTCOMES:
+        return answer  # type: ignore[return-value]
+    return Unknown("no_outcome", _("The transport did not say what became of it."))
+
+
+def write_down(results: Sequence[Sent]) -> None:
+    """Records these outcomes. One that cannot be written as it is, since its transport is mistaken
+    about what belongs in it, is unknown: it must not end the sessions of all others."""
+    try:
+        record(results)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        if len(results) > 1:
+            for result in results:  # what is recorded already does not match again
+                write_down([result])
+            return
+        logger.exception("Message %s: its outcome cannot be written", results[0].message.pk)
+        record([Sent(results[0].message, Unknown("transport_error", str(error)))])
 
 
 def record(results: Sequence[Sent]) -> None:
@@ -107,7 +141,7 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
             continue
         pk, status, sent_at = found[device_id, name]
         # By the receipt's clock, which is not the database's: never before it was sent.
-        at = max(receipt.at, sent_at or receipt.at)
+        at = max(_aware(receipt.at), sent_at or _aware(receipt.at))
         # Whoever read a message received it, whatever got lost in between.
         for moments in [delivered, read] if receipt.kind == "read" else [delivered]:
             moments.setdefault(pk, (name, at))
@@ -121,6 +155,10 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
         _update(lost.filter(provider_message_id__in=written), **_sent_values())
         acquaintance.met_by(arrived)
     return unmatched
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _id(receipt: Receipt) -> str:
@@ -144,12 +182,14 @@ def settle_unknown(
     sessions: Mapping[int, Session],
     *,
     in_flight: Sequence[Claimed] = (),
+    until: float = math.inf,
 ) -> int:
     """Asks the transports {device id: session} about these messages, whose outcome got lost;
     returns how many they settled.
 
     `in_flight` is what these very sessions are sending: declared unknown because it takes too
-    long, it may still leave, so that "not sent" would not be the last word.
+    long, it may still leave, so that "not sent" would not be the last word. No more is asked after
+    `until`, by the monotonic clock.
     """
     unknown = BroadcastMessage.objects.filter(pk__in=keys, status="unknown")
     # What was handed over before this session was paired is not in its memory, sent or not.
@@ -157,6 +197,8 @@ def settle_unknown(
     sending = {message.pk for message in in_flight}
     settled = 0
     for message in unknown.order_by("pk"):
+        if time.monotonic() >= until:
+            break
         session = sessions.get(message.device_id or 0)
         if message.pk in sending or not session:
             continue

@@ -32,6 +32,8 @@ ANY = Q()
 
 CHUNK = 500  # one UPDATE of half a million rows would block everybody else for seconds
 
+WAIT = timedelta(minutes=1)
+
 RELEASED: dict[str, Any] = {
     "status": "pending",
     "processing_worker_id": None,
@@ -163,13 +165,21 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
     @survive_conflicts
     def skip(self, messages: Sequence[Claimed], reason: str) -> int:
         """Leaves out claimed messages whose lead may not be messaged any more."""
-        claimed = self.filter(
+        values = {"status": "skipped", "skip_reason": reason, "finished_at": Now()}
+        return self._in_hand(messages).update(**values)
+
+    @survive_conflicts
+    def put_back(self, messages: Sequence[Claimed]) -> int:
+        """Lets claimed messages wait: whether they may leave is not known yet."""
+        return self._in_hand(messages).update(**RELEASED, scheduled_at=Now() + WAIT)
+
+    def _in_hand(self, messages: Sequence[Claimed]) -> Self:
+        """These, as long as they carry the claim under which they were read."""
+        return self.filter(
             pk__in=sorted(message.pk for message in messages),
-            # As long as they carry the claim under which they were read.
             processing_worker_id__in={message.token for message in messages},
             status="processing",
         )
-        return claimed.update(status="skipped", skip_reason=reason, finished_at=Now())
 
     # What operators and the clock do
 
@@ -275,22 +285,24 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         and whose it was) what the rows had ended as goes into their history. `of_chunk` returns
         the values that depend on which rows go together.
         """
-        moved = 0
+        moved, before = 0, list[int]()
         # Not in the order of their keys: MySQL would walk the whole table for it. What was moved
-        # is no candidate any more; a chunk that somebody else moved first ends the loop.
+        # is no candidate any more, also where somebody else did it, or the answer to ours got lost;
+        # a chunk that stays what it was ends the loop.
         rows = self.filter(guard, status__in=expected).order_by()
         candidates = rows.values_list("pk", flat=True)
-        while (limit is None or moved < limit) and (ids := sorted(_read(candidates[:CHUNK]))):
+        while limit is None or moved < limit:
+            ids = sorted(_read(candidates[:CHUNK]))
+            if ids in ([], before):
+                break
+            before = ids
             chunk = self.model.objects.filter(guard, pk__in=ids, status__in=expected)
             if of_chunk:
                 values |= of_chunk(chunk)
             if decision:
-                changed = _supersede(chunk, *decision, status=status, **values)
+                moved += _supersede(chunk, *decision, status=status, **values)
             else:
-                changed = _update(chunk, status=status, **values)
-            moved += changed
-            if not changed:
-                break
+                moved += _update(chunk, status=status, **values)
         return moved
 
     def unstick(

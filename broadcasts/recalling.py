@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,6 +11,8 @@ from broadcasts.outcomes import settle_unknown, unknown_of
 
 ASK_AGAIN_SECONDS = 60.0
 ASKED_AT_ONCE = 500
+# The one thread that asks also keeps the leases: after so long it goes on with something else.
+LONGEST_SECONDS, AT_A_TIME = 1.0, 10
 
 
 class Recalling:
@@ -32,8 +35,14 @@ class Recalling:
         if not keys:
             return
         connected = {pk: lease for pk, lease in held.items() if lease.connected}
-        settle_unknown(
-            keys,
-            {pk: lease.session for pk, lease in connected.items()},
-            in_flight=[m for lease in connected.values() if (m := lease.in_flight)],
-        )
+        sessions = {pk: lease.session for pk, lease in connected.items()}
+        in_flight = [m for lease in connected.values() if (m := lease.in_flight)]
+        random.shuffle(keys)  # or the same few would be asked first each time, and no others
+        while keys:
+            settle_unknown(
+                keys[:AT_A_TIME], sessions, in_flight=in_flight, until=now + LONGEST_SECONDS
+            )
+            del keys[:AT_A_TIME]
+            if time.monotonic() >= now + LONGEST_SECONDS:
+                self._to_ask = list(dict.fromkeys(self._to_ask + keys))
+                return

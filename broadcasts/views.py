@@ -85,6 +85,10 @@ def _settle(request: HttpRequest, pk: int, verb: Callable[..., int], done: str) 
     """Does `verb` to the one message, notes who did it, and says so if somebody was first."""
     get_object_or_404(BroadcastMessage, pk=pk)
     message = BroadcastMessage.objects.filter(pk=pk)
+    if (start := request.POST.get("start", "")).isdecimal():
+        # Of what the page showed: somebody else may have sent it again since, and of that nobody
+        # has said anything.
+        message = message.filter(restarts=start)
     if verb(message, by=request.user):
         LogEntry.objects.log_actions(  # type: ignore[call-overload]
             request.user.pk, message, CHANGE, change_message=done, single_object=True

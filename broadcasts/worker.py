@@ -25,7 +25,7 @@ from django.db.models import Q
 
 from broadcasts import outcomes, pacing, watchdog
 from broadcasts.agenda import Agenda
-from broadcasts.claimed import Claimed
+from broadcasts.claimed import WAITS, Claimed
 from broadcasts.errands import Errands
 from broadcasts.footprint import Footprint
 from broadcasts.inbound import Reports, Said
@@ -116,6 +116,7 @@ class Broadcaster:
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
         self._turned_at, self._served = clock(), 0
+        self._senders.most = self._leases.capacity + self._leases.unanswered
         self._senders.grow()
         if self._was_interrupted:
             self._release_forgotten()
@@ -235,6 +236,7 @@ class Broadcaster:
         for message in claimed:
             by_reason.setdefault(message.refusal, []).append(message)
         sendable = by_reason.pop("", [])
+        BroadcastMessage.objects.put_back(by_reason.pop(WAITS, []))
         for reason, messages in by_reason.items():
             BroadcastMessage.objects.skip(messages, reason)
         return sendable
@@ -272,7 +274,7 @@ class Broadcaster:
         if isinstance(answer, Future):
             answer.add_done_callback(partial(self._answered, message, departure))
         else:
-            self._put(Sent(message, answer, departure.late_seconds))
+            self._put(Sent(message, outcomes.understood(answer), departure.late_seconds))
 
     def _answered(self, message: Claimed, departure: Departure, answer: Future[Outcome]) -> None:
         """Runs in whichever thread has the answer."""
@@ -280,7 +282,7 @@ class Broadcaster:
             logger.error("Message %s: the transport failed", message.pk, exc_info=error)
             outcome: Outcome = Unknown("transport_error", str(error))
         else:
-            outcome = answer.result()
+            outcome = outcomes.understood(answer.result())
         self._put(Sent(message, outcome, departure.late_seconds))
 
     # What comes back
@@ -337,7 +339,7 @@ class Broadcaster:
         twice = [result for result in results if count[result.message.pk] > 1]
         for together in [once, *([result] for result in twice)]:
             if together:
-                outcomes.record(together)
+                outcomes.write_down(together)
 
     def _sort_in(self, item: Sent | Said) -> None:
         if isinstance(item, Sent):

@@ -121,6 +121,13 @@ class DeviceAdmin(QuickAdmin):
             kwargs |= {"min_value": 1, "error_messages": {"min_value": AT_LEAST_ONE[db_field.name]}}
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
+    def save_model(
+        self, request: HttpRequest, obj: Device, form: forms.ModelForm[Device], change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if change and not set(Device.ACCOUNT).isdisjoint(form.changed_data):
+            Device.objects.filter(pk=obj.pk).change_account()
+
     @admin.display(description=_("state"))
     def state_now(self, device: Device) -> str:
         labels = dict(Device.Status.choices) | {

@@ -52,6 +52,7 @@ class Device(Standing):
     # What operators set, pairing or WhatsApp, and a broadcaster goes by.
     SETTINGS = (
         "name",
+        "phone",
         "transport",
         "session",
         "min_delay_seconds",
@@ -75,8 +76,8 @@ class Device(Standing):
     transport = models.CharField(
         _("transport"), max_length=20, choices=transport_choices, default=SIMULATOR
     )
-    # Given by pairing: the name of the file that a transport of PAIRED keeps on one host, and the
-    # last lease before it.
+    # Given by pairing: the name of the file that a transport of PAIRED keeps on one host. And the
+    # last lease before it, or before another account.
     session = models.CharField(
         _("session"), max_length=64, blank=True, editable=False, default="", db_default=""
     )
@@ -267,7 +268,8 @@ class Device(Standing):
 
     def has_same_session(self, before: Device) -> bool:
         """Whether the session that was opened for it as it was before is still the right one."""
-        return (self.transport, self.session) == (before.transport, before.session)
+        account = (self.transport, self.phone, self.session)
+        return account == (before.transport, before.phone, before.session)
 
     @property
     def settings(self) -> tuple[object, ...]:

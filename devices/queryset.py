@@ -83,6 +83,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
             first_contacts_blocked_until=None,
         )
 
+    def change_account(self) -> int:
+        """Notes that these send through another account from the next lease on: what is handed over
+        until then leaves through the former one, and of that the next knows nothing."""
+        return self.update(session_epoch=F("lease_epoch"))
+
     def leased(self) -> Self:
         """Devices that a broadcaster holds right now, by the database's clock."""
         return self.filter(lease_expires_at__gt=Now()).exclude(worker_id="")

@@ -198,6 +198,16 @@ def test_a_worker_that_lost_its_lease_hands_nothing_over() -> None:
     assert message.status == "processing"
 
 
+def test_on_a_lease_that_has_run_out_nothing_is_handed_over() -> None:
+    """By the database's clock, before anybody else has taken the device."""
+    message = BroadcastMessageFactory()
+    claimed = claim(message.device)
+    Device.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+    assert hand_over(claimed) == []
+    assert BroadcastMessage.objects.get().status == "processing"
+
+
 def test_a_worker_that_lost_and_retook_its_lease_does_not_hand_over_the_old_claim() -> None:
     message = BroadcastMessageFactory()
     claimed = claim(message.device)

@@ -293,3 +293,25 @@ def test_the_page_tells_what_became_of_it_before(operator_client: Client, operat
 @pytest.mark.parametrize("name", ["device", "campaign", "sequence"])
 def test_an_id_that_none_can_be_is_no_error(viewer_client: Client, name: str) -> None:
     assert viewer_client.get(reverse("messages:list"), {name: "9" * 23}).status_code == 200
+
+
+def test_a_word_about_an_earlier_start_does_not_send_the_later_one_again(
+    operator_client: Client,
+) -> None:
+    """Two operators have the page of an unknown message open."""
+    message = BroadcastMessageFactory(
+        status="unknown", error_code="timed_out", finished_at=timezone.now(), attempts=1,
+        queued_at=timezone.now(),
+    )  # fmt: skip
+    url = reverse("messages:send_again", args=[message.pk])
+    page = operator_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
+    form = {"start": "0"} if 'name="start" value="0"' in page else {}
+    operator_client.post(url, form)
+    # it leaves, and again WhatsApp does not say so in time
+    BroadcastMessage.objects.filter(status="pending", restarts=1).update(
+        status="unknown", error_code="timed_out", finished_at=timezone.now(), attempts=1,
+        queued_at=timezone.now(),
+    )  # fmt: skip
+    operator_client.post(url, form)  # the other one's page still shows the first
+    found = BroadcastMessage.objects.get()
+    assert (found.status, found.restarts) == ("unknown", 1)

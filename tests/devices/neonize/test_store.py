@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import sqlite3
 import stat
@@ -296,3 +298,23 @@ def test_a_host_has_the_sessions_whose_files_it_has(store: Store, settings: Lazy
 
     settings.SESSION_DIR = store.path.parent / "nowhere"
     assert stored() == set()
+
+
+def test_who_reads_is_heard_also_by_a_process_that_has_a_thousand_files_open(
+    store: Store,
+) -> None:
+    """Whoever has died is started again then, with numbers that select() does not take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1400:
+        pytest.skip("this system does not allow so many")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1400, hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        if reader._process:
+            reader._process.kill()
+            reader._process.wait()
+        assert store.phone_of("123") == "60123456789"
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
