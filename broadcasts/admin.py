@@ -109,6 +109,7 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
         applies_to=lambda messages: messages.filter(status=Status.UNKNOWN),
         work=lambda messages, by: messages.settle_as_sent(by=by),
         is_signed=True,
+        dated="finished_at",
         nothing=_("Of none of these is the outcome unknown."),
     )
     settle_as_not_sent = ConfirmedAction(
@@ -119,6 +120,7 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
         applies_to=lambda messages: messages.filter(status=Status.UNKNOWN),
         work=lambda messages, by: messages.settle_as_not_sent(by=by),
         is_signed=True,
+        dated="finished_at",
         nothing=_("Of none of these is the outcome unknown."),
     )  # fmt: skip
     settle_as_not_arrived = ConfirmedAction(
@@ -129,6 +131,7 @@ class BroadcastMessageAdmin(LookOnlyAdmin):
         applies_to=lambda messages: messages.filter(status=Status.UNKNOWN),
         work=lambda messages, by: messages.settle_as_not_arrived(by=by),
         is_signed=True,
+        dated="finished_at",
         nothing=_("Of none of these is the outcome unknown."),
     )  # fmt: skip
     reschedule_expired = ConfirmedAction(

@@ -15,6 +15,7 @@ from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.dateparse import parse_datetime
 from django.utils.functional import Promise, cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -115,7 +116,8 @@ class ConfirmedAction:
     `applies_to` narrows the chosen rows to those that the action changes; `work` changes them
     and returns how many it did (an int), or the rows themselves. Both the offer and the doing
     need the permission `may`, a name such that the admin has `has_<may>_permission(request)`.
-    Signed work is told who asked for it: `work(rows, user)`.
+    Signed work is told who asked for it: `work(rows, user)`. `dated` names the field that says
+    since when a row is as it is, where it may become so once more: then it is another question.
     """
 
     def __init__(
@@ -128,12 +130,14 @@ class ConfirmedAction:
         work: Callable[..., int | Sequence[Model]],
         nothing: Promise,
         is_signed: bool = False,
+        dated: str = "",
     ) -> None:
         self.short_description = label
         self.allowed_permissions = [may]
         self.effect = effect
         self.work = work
         self.is_signed = is_signed
+        self.dated = dated
         self.applies_to = applies_to
         self.nothing = nothing
 
@@ -145,6 +149,8 @@ class ConfirmedAction:
         if (last_pk := request.POST.get("last_pk", "")).isdecimal():
             # Rows that came after the question was put are not part of the answer.
             chosen = chosen.filter(pk__lte=last_pk)
+        if self.dated and (last_at := parse_datetime(request.POST.get("last_at", ""))):
+            chosen = chosen.filter(**{f"{self.dated}__lte": last_at})
         changed = self.do(request, self.applies_to(chosen.order_by()))
         names = {
             "label": self.short_description,
@@ -175,6 +181,8 @@ class ConfirmedAction:
             "select_across": request.POST.get("select_across", "0"),
             **figures,
         }
+        if self.dated and (last_at := applicable.aggregate(at=Max(self.dated))["at"]):
+            context["last_at"] = last_at.isoformat()
         return TemplateResponse(request, "admin/confirm_action.html", context)
 
     def do(self, request: HttpRequest, rows: QuerySet[Any]) -> int:

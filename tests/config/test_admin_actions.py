@@ -220,6 +220,24 @@ def test_all_that_match_are_those_that_were_there_when_it_was_asked(
     ]
 
 
+def test_what_was_sent_again_since_and_is_unknown_anew_is_another_question(
+    staff: Callable[[str], Client],
+) -> None:
+    client = staff("Operator")
+    row = factories.BroadcastMessageFactory(status="unknown", finished_at=timezone.now())
+    page = act(client, "settle_as_not_sent", row)
+    answer = {"confirmed": "yes", "last_at": page.context["last_at"]}
+    assert f'value="{answer["last_at"]}"' in page.text
+    since = timezone.now()
+    BroadcastMessage.objects.update(finished_at=since)
+
+    act(client, "settle_as_not_sent", row, **answer)
+    assert value(row, "status") == "unknown"
+
+    act(client, "settle_as_not_sent", row, confirmed="yes", last_at=since.isoformat())
+    assert value(row, "status") == "pending"
+
+
 def test_all_that_match_keeps_to_the_filter(staff: Callable[[str], Client]) -> None:
     client = staff("Operator")
     chosen = factories.LeadFactory(niches=["VITAC"])
