@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -68,12 +68,28 @@ def understood(answer: object) -> Outcome:
     """
     if type(answer) in OUTCOMES:
         return answer  # type: ignore[return-value]
+    logger.error("A transport answered %r, which is no outcome", answer)
     return Unknown("no_outcome", _("The transport did not say what became of it."))
 
 
-def write_down(results: Sequence[Sent]) -> None:
-    """Records these outcomes. One that cannot be written as it is, since its transport is mistaken
-    about what belongs in it, is unknown: it must not end the sessions of all others."""
+def write_down(results: Sequence[Sent], *, on_wire: Collection[tuple[int, str]]) -> None:
+    """Records what came of these; `on_wire`: (message id, claim) of all that has no outcome yet.
+
+    Together, but for a message that hangs in an earlier session while it was claimed anew: a
+    statement that names its first claim must not name the second too, with another's message.
+    """
+    claims = {*on_wire, *((r.message.pk, r.message.token) for r in results)}
+    count = Counter(pk for pk, _ in claims)
+    once = [result for result in results if count[result.message.pk] == 1]
+    twice = [result for result in results if count[result.message.pk] > 1]
+    for together in [once, *([result] for result in twice)]:
+        if together:
+            _record_whatever_it_is(together)
+
+
+def _record_whatever_it_is(results: Sequence[Sent]) -> None:
+    """One that cannot be written as it is, since its transport is mistaken about what belongs in
+    it, is unknown: it must not end the sessions of all others."""
     try:
         record(results)
     except (OperationalError, InterfaceError):
@@ -81,7 +97,7 @@ def write_down(results: Sequence[Sent]) -> None:
     except Exception as error:
         if len(results) > 1:
             for result in results:  # what is recorded already does not match again
-                write_down([result])
+                _record_whatever_it_is([result])
             return
         logger.exception("Message %s: its outcome cannot be written", results[0].message.pk)
         record([Sent(results[0].message, Unknown("transport_error", str(error)))])

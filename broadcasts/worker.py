@@ -14,7 +14,6 @@ import secrets
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
@@ -103,15 +102,17 @@ class Broadcaster:
         ):
             pass
         logger.info("Worker %s started", self.id)
-        while not (self.stopping or is_orphan(self.supervisor) or self.is_worn_out):
-            watchdog.feed()
-            self._survive(self.turn)
-            self.is_worn_out = not self._errands.are_running and self._footprint.is_too_large()
-            if self.drain:
-                self._survive(self._look_for_the_end)
-            self._wait()
-        self._finish()
-        watchdog.stop()
+        try:
+            while not (self.stopping or is_orphan(self.supervisor) or self.is_worn_out):
+                watchdog.feed()
+                self._survive(self.turn)
+                self.is_worn_out = not self._errands.are_running and self._footprint.is_too_large()
+                if self.drain:
+                    self._survive(self._look_for_the_end)
+                self._wait()
+        finally:  # also where we are mistaken ourselves: what is on the wire need not be unknown
+            self._finish()
+            watchdog.stop()
 
     def turn(self) -> None:
         """One turn: record what came back, keep the leases, send what is due."""
@@ -315,7 +316,7 @@ class Broadcaster:
             self._sort_in(self._inbox.get())
         if self._unrecorded:
             self._leases.put_off(self._unrecorded)
-            self._record(self._unrecorded)
+            outcomes.write_down(self._unrecorded, on_wire=self._on_wire)
             ended = self._leases.end_sends(self._unrecorded)
             # Only now: when the database is away, the outcomes wait here for its return.
             for sent in self._unrecorded:
@@ -326,20 +327,6 @@ class Broadcaster:
         for lease in self._reports.act():
             self._put_down(lease)
         self._reports.receipts.record()
-
-    def _record(self, results: Sequence[Sent]) -> None:
-        """Writes these outcomes down.
-
-        Together, but for a message that hangs in an earlier session while it was claimed anew: a
-        statement that names its first claim must not name the second too, with another's message.
-        """
-        claims = self._on_wire | {(r.message.pk, r.message.token) for r in results}
-        count = Counter(pk for pk, _ in claims)
-        once = [result for result in results if count[result.message.pk] == 1]
-        twice = [result for result in results if count[result.message.pk] > 1]
-        for together in [once, *([result] for result in twice)]:
-            if together:
-                outcomes.write_down(together)
 
     def _sort_in(self, item: Sent | Said) -> None:
         if isinstance(item, Sent):
