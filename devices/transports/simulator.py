@@ -11,12 +11,12 @@ import logging
 import random
 import secrets
 import threading
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -72,7 +72,10 @@ class World:
 
     def nature(self, trait: str, phone: str) -> float:
         """Returns a number from 0 to 1 that this person has for this trait, always the same."""
-        return zlib.crc32(f"{settings.SIMULATOR_SEED}:{trait}:{phone}".encode()) / 2**32
+        # Not a checksum: of two traits of a person it makes one number with other bits turned, so
+        # that nobody who reads would ever answer.
+        name = f"{settings.SIMULATOR_SEED}:{trait}:{phone}".encode()
+        return int.from_bytes(blake2b(name, digest_size=4).digest()) / 2**32
 
     def is_on_whatsapp(self, phone: str) -> bool:
         return self.nature("account", phone) >= self.not_on_whatsapp

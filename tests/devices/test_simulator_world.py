@@ -68,6 +68,18 @@ def test_receipts_name_the_message_that_was_accepted() -> None:
         assert all(timezone.is_aware(receipt.at) for receipt in receipts)
 
 
+def test_of_those_who_read_some_answer_and_few_opt_out() -> None:
+    world = World()
+    people = [f"6012{n:07}" for n in range(10_000)]
+    readers = [phone for phone in people if world.nature("read", phone) < world.read]
+    answer = [phone for phone in readers if world.nature("replies", phone) < world.replies]
+    opt_out = [phone for phone in readers if world.nature("opts_out", phone) < world.opts_out]
+
+    assert len(readers) == pytest.approx(6_000, rel=0.1)
+    assert len(answer) == pytest.approx(480, rel=0.2)
+    assert len(opt_out) == pytest.approx(60, rel=0.5)
+
+
 def test_a_reply_comes_in_from_the_number_that_was_written_to() -> None:
     with sent_in(replace(QUIET, delivered=1, read=1, replies=1)) as (_, told):
         assert told.wait_for(Inbound)
