@@ -18,10 +18,11 @@ R = TypeVar("R")
 # Error Code Reference", and the client's CR_ errors.
 #
 # Another transaction was in the way. 1213, a deadlock, and on Galera a conflict that shows only at
-# the commit (also 1180, or 1317 for the statement that gave way) have rolled everything back; 1020
-# is MariaDB's "record has changed since last read". 1205, the lock wait time-out, takes back only
-# the statement (innodb_rollback_on_timeout is off): what leaves `atomic` rolls back the rest.
-CONFLICTS = frozenset({1205, 1213, 1020, 1180, 1317})
+# the commit (also 1180, or 1317 for the statement that gave way), have rolled everything back, as
+# have 3100 and 3101, by which MySQL's group replication says the same; 1020 is MariaDB's "record
+# has changed since last read". 1205, the lock wait time-out, takes back only the statement
+# (innodb_rollback_on_timeout is off): what leaves `atomic` rolls back the rest.
+CONFLICTS = frozenset({1205, 1213, 1020, 1180, 1317, 3100, 3101})
 # The answer was lost, or nobody was there. What was asked may have been committed.
 LOST = frozenset({2002, 2003, 2006, 2013, 2055, 1047, 1053, 1927, 4031})
 # This server became a replica while it was connected to: the next connection finds another.

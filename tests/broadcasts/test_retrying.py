@@ -30,7 +30,7 @@ def failing(*errors: Exception) -> Callable[[], str]:
 @pytest.mark.parametrize(
     "error",
     [
-        *map(OperationalError, [1213, 1205, 1020, 1180, 1317]),
+        *map(OperationalError, [1213, 1205, 1020, 1180, 1317, 3100, 3101]),
         *map(OperationalError, [2002, 2006, 2013, 2055, 1047, 1053, 1927, 4031, 1290, 1836]),
         OperationalError("database is locked"),
         InterfaceError(0, ""),
