@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from broadcasts import checking, inbound, pacing
 from broadcasts.checking import Checks, Turn, strangers_next
-from broadcasts.claimed import WAITS
 from broadcasts.lease import Lease
 from broadcasts.models import BroadcastMessage
 from broadcasts.shelf import Shelf
@@ -23,13 +22,7 @@ from devices.transports import transport
 from devices.transports.base import Inbound, OutgoingMessage
 from devices.transports.simulator import SimulatorTransport, World
 from leads.models import PRESENCE_LASTS, Lead
-from tests.factories import (
-    BroadcastMessageFactory,
-    CampaignFactory,
-    DeviceFactory,
-    LeadFactory,
-    SequenceStepFactory,
-)
+from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -181,53 +174,6 @@ def test_a_stop_counts_for_every_number_of_a_person_known_now_or_later() -> None
     Lead.objects.update(opted_out_at=None)
     assert Lead.objects.filter(pk=twin.pk).opt_out(source="by phone") == 1
     assert reasons() == ["opted_out", "opted_out"]
-
-
-@pytest.mark.parametrize("written_to", ["sent", "queued", "unknown"])
-@pytest.mark.parametrize("owner", ["campaign", "step"])
-def test_what_a_person_got_under_another_number_does_not_come_again(
-    written_to: str, owner: str
-) -> None:
-    name, device = "551187654321", DeviceFactory(online=True)
-    person, twin = LeadFactory(phone="5511987654321"), LeadFactory(phone=name)
-    step = SequenceStepFactory(sequence__status="active")
-    origin = (
-        {"campaign": CampaignFactory(status="sending")}
-        if owner == "campaign"
-        else {"campaign": None, "sequence": step.sequence, "sequence_step": step}
-    )
-    first(device, twin, status=written_to, **origin)
-    first(device, person, **origin)
-    Lead.objects.note_presence({person.phone: name})
-    (claimed,) = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[device.pk])
-    # What is not over yet may come back unsent: until then the other number's waits.
-    assert (claimed.lead_id, claimed.refusal) == (
-        person.pk, "duplicate" if written_to == "sent" else WAITS,
-    )  # fmt: skip
-
-
-def test_of_two_that_wait_together_one_leaves() -> None:
-    name, campaign = "551187654321", CampaignFactory(status="sending")
-    devices = [DeviceFactory(online=True), DeviceFactory(online=True)]
-    person, twin = LeadFactory(phone="5511987654321"), LeadFactory(phone=name)
-    for device, lead in zip(devices, (person, twin), strict=True):
-        first(device, lead, campaign=campaign)
-    Lead.objects.note_presence({person.phone: name})
-    claimed = BroadcastMessage.objects.claim(
-        worker_id="worker", device_ids=[device.pk for device in devices]
-    )
-    refusals = {message.lead_id: message.refusal for message in claimed}
-    assert refusals == {person.pk: "", twin.pk: "duplicate"}
-
-
-def test_another_campaign_reaches_the_person_once() -> None:
-    device = DeviceFactory(online=True)
-    person, twin = LeadFactory(phone="5511987654321"), LeadFactory(phone="551187654321")
-    first(device, twin, status="sent")
-    first(device, person)
-    Lead.objects.note_presence({person.phone: twin.phone})
-    (claimed,) = BroadcastMessage.objects.claim(worker_id="worker", device_ids=[device.pk])
-    assert claimed.refusal == ""
 
 
 def test_a_device_that_may_write_to_nobody_new_looks_nobody_up() -> None:

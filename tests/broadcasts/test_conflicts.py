@@ -1,4 +1,5 @@
-"""A broadcaster whose writes about its devices meet a deadlock, or whose answer gets lost."""
+"""Writes that meet a deadlock, or whose answer gets lost: a broadcaster's about its devices, and
+those about many messages at once."""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ import pytest
 from django.conf import LazySettings
 from django.db import OperationalError, connection
 
-from broadcasts import leases
-from broadcasts.models import Worker
+from broadcasts import leases, queryset
+from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.worker import Broadcaster
 from devices.models import Device
-from tests.factories import DeviceFactory
+from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,3 +85,52 @@ def test_what_gets_in_the_way_of_a_lease_does_not_hold_up_the_turn(
         broadcaster._finish()
     assert not Device.objects.leased().exists()
     assert not Worker.objects.alive().exists()
+
+
+@pytest.fixture
+def six(monkeypatch: pytest.MonkeyPatch) -> list[BroadcastMessage]:
+    """More messages than go together."""
+    monkeypatch.setattr(queryset, "CHUNK", 2)
+    campaign, device = CampaignFactory(sending=True), DeviceFactory()
+    return BroadcastMessageFactory.create_batch(6, campaign=campaign, device=device)
+
+
+@pytest.mark.parametrize(
+    ("before", "verb", "after"),
+    [
+        ("pending", "cancel", "cancelled"),
+        ("pending", "hold", "paused"),
+        ("paused", "unhold", "pending"),
+    ],
+)
+def test_a_chunk_whose_answer_got_lost_does_not_keep_those_behind_it(
+    before: str, verb: str, after: str, six: list[BroadcastMessage]
+) -> None:
+    messages = BroadcastMessage.objects.all()
+    messages.update(status=before)
+
+    with failing_once("UPDATE broadcast_messages", ANSWER_LOST, after=True):
+        getattr(messages, verb)()
+
+    assert set(messages.values_list("status", flat=True)) == {after}
+
+
+def test_a_retry_whose_commit_was_not_heard_of_goes_on_behind_it(
+    six: list[BroadcastMessage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History and status are one transaction: it is the answer to its end that may get lost."""
+    messages = BroadcastMessage.objects.all()
+    messages.update(status="failed")
+    commit, left = connection._commit, [ANSWER_LOST]
+
+    def lose() -> None:
+        commit()
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(connection, "_commit", lose)
+    messages.retry_failed()
+
+    assert not left
+    assert set(messages.values_list("status", "restarts")) == {("pending", 1)}
+    assert [message.history.count() for message in six] == [1] * 6

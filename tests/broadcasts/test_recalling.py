@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from unittest.mock import Mock
 
@@ -53,6 +54,31 @@ def test_a_transport_that_cannot_tell_keeps_no_other_from_being_asked(
     assert set(statuses.values_list("status", flat=True)) == {"sent"}
     asked = held.held[silent.pk].session.recall.call_count  # type: ignore[attr-defined]
     assert asked == 6, "asked again before the others' turn"
+
+
+def test_asking_a_slow_transport_costs_no_lease_and_everybody_s_turn_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Meanwhile nothing renews the leases: 200 that take 0.1 s each last longer than they do."""
+    device = DeviceFactory(online=True)
+    messages = lost(device, 200, ago=timedelta(hours=1))
+    asked: list[str] = []
+    looks: list[int] = []
+
+    def now() -> float:
+        return 1000 + 3 * len(looks) + len(asked) / 10
+
+    monkeypatch.setattr(time, "monotonic", now)
+    monkeypatch.setattr(leases, "clock", now)
+    held = holder(device)
+    held.held[device.pk].session.recall.side_effect = asked.append  # type: ignore[attr-defined]
+
+    while len(looks) < 25:
+        looks.append(1)
+        held.keep()
+        assert held.are_safe()
+
+    assert {message.key for message in messages} == set(asked)
 
 
 def test_asked_about_is_what_one_s_own_devices_lost_lately() -> None:

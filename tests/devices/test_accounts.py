@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 from django.conf import LazySettings
 from django.core.exceptions import ValidationError
+from django.test import Client
 
 from broadcasts.lease import Lease
 from broadcasts.leases import Leases
+from broadcasts.models import BroadcastMessage
+from broadcasts.outcomes import settle_unknown
 from devices.models import Device
+from devices.transports.base import NotSent
 from tests.broadcasts.test_fences import lease_of
+from tests.devices.test_admin import saved_with
 from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +55,35 @@ def test_everything_else_may_be_changed_while_it_sends() -> None:
     device.clean()
 
 
+@pytest.mark.parametrize(
+    ("changed", "is_believed"),
+    [
+        ({"transport": "simulator", "phone": ""}, False),
+        ({"phone": "60199999999"}, False),
+        ({}, True),
+    ],
+    ids=["transport", "number", "name"],
+)
+def test_an_account_is_not_believed_about_what_left_through_the_former_one(
+    changed: dict[str, str], is_believed: bool, admin_client: Client
+) -> None:
+    """Its broadcaster learns of it only after a while, and dies in mid-send: the new account says
+    that it never sent that, which is true, and it would be sent a second time."""
+    device = DeviceFactory(online=True, transport="neonize", lease_epoch=4)
+    answer = saved_with(admin_client, device, name="Renamed", **changed)
+    assert answer.status_code == 302
+    lost = {"device": device, "status": "unknown", "error_code": "interrupted"}
+    before = BroadcastMessageFactory(**lost, lease_epoch=4)
+    since = BroadcastMessageFactory(**lost, lease_epoch=5)
+    session = lease_of(device).session
+    session.recall.return_value = NotSent()  # type: ignore[attr-defined]
+
+    settle_unknown([before.pk, since.pk], {device.pk: session})
+
+    statuses = BroadcastMessage.objects.order_by("pk").values_list("status", flat=True)
+    assert list(statuses) == ["pending" if is_believed else "unknown", "pending"]
+
+
 @pytest.fixture
 def held(settings: LazySettings) -> tuple[Leases, Lease]:
     """A broadcaster with a simulated device at a thousand times its pace."""
@@ -71,6 +105,16 @@ def test_a_session_of_the_former_transport_is_ended(held: tuple[Leases, Lease]) 
     device = Device.objects.get()
     assert "gone" in device.status_reason, "it was not opened with the present transport"
     assert lease.pace.speed == 1000
+
+
+def test_a_session_of_the_former_number_is_ended(held: tuple[Leases, Lease]) -> None:
+    leases, lease = held
+    Device.objects.update(phone=OTHER["phone"])
+
+    leases.keep()
+
+    lease.session.close.assert_called_once_with()  # type: ignore[attr-defined]
+    leases.give_back(list(leases.held))
 
 
 def test_what_is_on_the_wire_of_the_former_transport_is_finished(

@@ -1,0 +1,126 @@
+"""Transports that are mistaken about their contract: it costs one message, and no other device."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from datetime import UTC
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from broadcasts.models import BroadcastMessage
+from broadcasts.outcomes import Sent, record_receipts, write_down
+from devices.models import Device
+from devices.transports.base import Accepted, Inbound, OutgoingMessage, Receipt
+from devices.transports.simulator import SimulatorSession
+from tests.broadcasts.test_fences import act_on, lease_of
+from tests.broadcasts.test_leases import (
+    copies,
+    fast,
+    interrupt,
+    started,
+    status_of,
+    turn,
+    turn_until,
+)
+from tests.broadcasts.test_outcomes import on_the_wire, row_of
+from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+__all__ = ["fast"]  # a fixture
+
+
+class BetterAccepted(Accepted):
+    """A transport's own, with more to say."""
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is to be answered instead of sending, {message key: answer}."""
+    answers, send = dict[str, Any](), SimulatorSession.send
+
+    def answer(session: SimulatorSession, message: OutgoingMessage) -> Any:
+        return answers[message.key] if message.key in answers else send(session, message)
+
+    monkeypatch.setattr(SimulatorSession, "send", answer)
+    return answers
+
+
+def promised(answer: object) -> Future[object]:
+    future: Future[object] = Future()
+    future.set_result(answer)
+    return future
+
+
+@pytest.mark.parametrize("answer", [None, "3EB0", BetterAccepted("3EB0")], ids=repr)
+@pytest.mark.parametrize("is_promised", [False, True], ids=["at once", "promised"])
+def test_an_answer_that_is_no_outcome_is_unknown_and_not_sent_again(
+    answer: object, is_promised: bool, answering: dict[str, Any]
+) -> None:
+    """Nor after trouble with the database, behind which what never left goes on its way again."""
+    message, broadcaster = BroadcastMessageFactory(device=DeviceFactory()), started()
+    answering[message.key] = promised(answer) if is_promised else answer
+    turn_until(broadcaster, lambda: status_of(message) != "pending" and not broadcaster._on_wire)
+
+    interrupt(broadcaster)
+    turn(broadcaster, times=3)
+
+    row = BroadcastMessage.objects.get()
+    assert (row.status, row.error_code, row.attempts) == ("unknown", "no_outcome", 1)
+    broadcaster._finish()
+
+
+@pytest.mark.parametrize("mistaken_id", [None, 12])
+def test_an_outcome_that_cannot_be_written_ends_no_broadcaster(
+    mistaken_id: Any, answering: dict[str, Any]
+) -> None:
+    message, other = (BroadcastMessageFactory(device=DeviceFactory()) for _ in range(2))
+    answering[message.key] = Accepted(mistaken_id)
+    broadcaster = started()
+
+    turn_until(broadcaster, lambda: status_of(message) == "unknown")
+
+    turn_until(broadcaster, lambda: status_of(other) == "sent")
+    assert copies(other) == 1
+    broadcaster._finish()
+
+
+def test_an_outcome_that_cannot_be_written_costs_no_other_its_own() -> None:
+    """They are written together."""
+    good, bad, also_good = (on_the_wire() for _ in range(3))
+    mistaken: Any = 12
+
+    write_down(
+        [
+            Sent(good, Accepted("3EB0")),
+            Sent(bad, Accepted(mistaken)),
+            Sent(also_good, Accepted("1")),
+        ]
+    )
+
+    assert [row_of(message).status for message in (good, bad, also_good)] == [
+        "sent", "unknown", "sent",
+    ]  # fmt: skip
+    assert row_of(bad).error_code == "transport_error"
+
+
+def test_a_receipt_that_names_no_zone_counts_in_utc() -> None:
+    now = timezone.now()
+    message = BroadcastMessageFactory(status="sent", sent_at=now, provider_message_id="3EB0")
+
+    record_receipts([(message.device_id, Receipt("3EB0", "read", timezone.make_naive(now, UTC)))])
+
+    assert BroadcastMessage.objects.get().read_at == now
+
+
+def test_a_report_that_cannot_be_written_costs_no_other() -> None:
+    lead, now = LeadFactory(), timezone.now()
+    lease, mistaken = lease_of(DeviceFactory(online=True)), dict[str, Any](body=None)
+
+    act_on(Inbound(lead.phone, at=now, **mistaken), Inbound(lead.phone, "STOP", now), of=lease)
+
+    lead.refresh_from_db()
+    assert lead.opted_out_at
+    assert Device.objects.get().status == "online"
