@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -37,7 +36,6 @@ class Recalling:
         connected = {pk: lease for pk, lease in held.items() if lease.connected}
         sessions = {pk: lease.session for pk, lease in connected.items()}
         in_flight = [m for lease in connected.values() if (m := lease.in_flight)]
-        random.shuffle(keys)  # or the same few would be asked first each time, and no others
         while keys:
             settle_unknown(
                 keys[:AT_A_TIME], sessions, in_flight=in_flight, until=now + LONGEST_SECONDS

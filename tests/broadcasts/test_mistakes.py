@@ -97,7 +97,8 @@ def test_an_outcome_that_cannot_be_written_costs_no_other_its_own() -> None:
             Sent(good, Accepted("3EB0")),
             Sent(bad, Accepted(mistaken)),
             Sent(also_good, Accepted("1")),
-        ]
+        ],
+        on_wire=(),
     )
 
     assert [row_of(message).status for message in (good, bad, also_good)] == [
