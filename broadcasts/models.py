@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from broadcasts.claimed import keys
+from broadcasts.claimed import OPEN, keys
 from broadcasts.queryset import BroadcastMessageQuerySet
 from broadcasts.workers import WorkerQuerySet
 from leads.models import SkipReason
@@ -201,6 +201,20 @@ class BroadcastMessage(models.Model):
     def key(self) -> str:
         """What the transport is given to recognise this message by."""
         return self.keys[-1]
+
+    @property
+    def waits_for_other_number(self) -> bool:
+        """Whether it is not known yet what became of the same message to another number of this
+        person: until then it is put back whenever its turn comes (`claimed.refuse`)."""
+        if not (self.lead and self.lead.person_id and (self.campaign_id or self.sequence_step_id)):
+            return False
+        others = BroadcastMessage.objects.filter(
+            lead__person=self.lead.person_id,
+            campaign=self.campaign_id,
+            sequence_step=self.sequence_step_id,
+            status__in=OPEN,
+        )
+        return others.exclude(lead=self.lead_id).exists()
 
     @property
     def keys(self) -> list[str]:

@@ -55,9 +55,11 @@ def reason(message: BroadcastMessage) -> str:
 
 @register.filter
 def turn(message: BroadcastMessage) -> str:
-    """Says how many leave before a waiting message, for its own page: it counts them."""
+    """Says who leaves before a waiting message, for its own page: it counts and looks them up."""
     if _as_good_as(message) != Status.PENDING or message.device is None:
         return ""
+    if message.waits_for_other_number:
+        return _("It waits until it is known what became of it at another number of this person.")
     count = reports.ahead_of(message, MOST)
     if not count:
         return _("It is the first in the line of %(device)s.") % {"device": message.device}

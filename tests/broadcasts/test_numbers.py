@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from broadcasts.claimed import WAITS
 from broadcasts.models import BroadcastMessage
+from broadcasts.templatetags.reasons import turn
 from broadcasts.worker import Broadcaster
 from devices.models import Device
 from devices.transports.base import NotSent, Outcome, OutgoingMessage
@@ -76,6 +77,19 @@ def test_what_a_person_got_under_another_number_does_not_come_again(
     # What is not over yet may come back unsent: until then the other number's waits.
     refusal = "duplicate" if written_to == "sent" else WAITS
     assert (claimed.pk, claimed.refusal) == (message.pk, refusal)
+
+
+def test_its_page_says_that_it_waits_for_the_other_number() -> None:
+    device = DeviceFactory(online=True)
+    message, other = both(device, device)
+    BroadcastMessage.objects.filter(pk=other.pk).update(status="unknown")
+    assert "another number" not in turn(BroadcastMessage.objects.get(pk=message.pk))
+
+    find_out()
+    assert "another number" in turn(BroadcastMessage.objects.get(pk=message.pk))
+
+    BroadcastMessage.objects.filter(pk=other.pk).update(status="failed")
+    assert "another number" not in turn(BroadcastMessage.objects.get(pk=message.pk))
 
 
 def test_of_two_that_wait_together_one_leaves() -> None:
