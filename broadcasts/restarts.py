@@ -16,6 +16,7 @@ from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.models import BroadcastMessage
 from broadcasts.timeline import Group, Line, lines_of
 from devices.models import Device
+from devices.queryset import DeviceQuerySet
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +37,8 @@ class Restarts:
         self._starts_at = timezone.now()
         self._lines: dict[int, Line] = {}
         self._usable = set(Device.objects.usable().values_list("pk", flat=True))
-        self._allocations: dict[tuple[int | None, int | None], Allocation] = {}
+        self._kept = set(Device.objects.kept().values_list("pk", flat=True))
+        self._allocations: dict[tuple[int | None, int | None, bool], Allocation] = {}
 
     def of(self, rows: BroadcastMessageQuerySet) -> dict[str, Case]:
         """Returns the device, lane and deadline of these rows, behind those it was asked about
@@ -84,12 +86,20 @@ class Restarts:
         return before != (row.device_id, row.priority)
 
     def _allocation(self, row: BroadcastMessage, lane: BroadcastMessage.Priority) -> Allocation:
-        """To the devices that its campaign or sequence may use; without either, to all."""
-        key = row.campaign_id, row.sequence_id
+        """To the devices that its campaign or sequence may use; without either, to all.
+
+        A deleted device never comes back: what waited for it goes to one that exists, whichever.
+        """
+        is_gone = row.device_id not in self._kept
+        key = row.campaign_id, row.sequence_id, is_gone
         if key not in self._allocations:
             owner = row.campaign or row.sequence
+            if is_gone:
+                devices = owner.devices_instead() if owner else _any_instead()
+            else:
+                devices = owner.usable_devices() if owner else Device.objects.usable()
             self._allocations[key] = Allocation(
-                owner.usable_devices() if owner else Device.objects.usable(),
+                devices,
                 starts_at=self._starts_at,
                 priority=lane,
                 min_delay_seconds=row.min_delay_seconds,
@@ -102,3 +112,7 @@ class Restarts:
         at = line.play(Group(row.priority, row.min_delay_seconds, row.max_delay_seconds))
         late = (at - self._starts_at) * DRIFT
         return pacing.deadline(line.pace, at, settings.RECOVERY_WINDOW + late)
+
+
+def _any_instead() -> DeviceQuerySet:
+    return Device.objects.instead_of_deleted((), or_all=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,32 @@ def _cancel_effect(progress: Progress) -> str:
     return f"{gone % {'count': f'{progress.waiting:,}'}} {_finishing(progress)}"
 
 
+def _retry_effect(progress: Progress) -> str:
+    said = _("%(count)s failed messages go back in line. Nothing of them was ever sent, so nobody "
+             "gets it twice.") % {"count": f"{progress.counts['failed']:,}"}  # fmt: skip
+    return " ".join([said, *_from_another(progress.campaign, "failed")])
+
+
+def _reschedule_effect(progress: Progress) -> str:
+    said = ngettext(
+        "%(count)s expired message goes back in line, from now.",
+        "%(count)s expired messages go back in line, from now.",
+        progress.counts["expired"],
+    ) % {"count": f"{progress.counts['expired']:,}"}
+    return " ".join([said, *_from_another(progress.campaign, "expired")])
+
+
+def _from_another(campaign: Campaign, status: str) -> Iterator[str]:
+    """Says from where those leave whose device was deleted."""
+    if not _messages(campaign, status).filter(device__deleted_at__isnull=False).exists():
+        return
+    if campaign.has_lost_its_devices:
+        yield _("Every device that was chosen for it was deleted: they leave from any that may "
+                "send.")  # fmt: skip
+    else:
+        yield _("Those whose device was deleted leave from another.")
+
+
 PAUSE = Action(
     "pause", gettext_lazy("Pause"), "pause", False,
     lambda p: p.status in (Status.SCHEDULED, *RUNNING),
@@ -105,16 +131,14 @@ CANCEL = Action(
 RETRY = Action(
     "retry", gettext_lazy("Retry failed"), "refresh", False,
     lambda p: p.counts["failed"] > 0 and p.campaign.status not in (Status.DRAFT, Status.CANCELLED),
-    lambda p: _("%(count)s failed messages go back in line. Nothing of them was ever sent, so "
-                "nobody gets it twice.") % {"count": f"{p.counts['failed']:,}"},
+    _retry_effect,
     lambda campaign, by: _messages(campaign, "failed").retry_failed(by=by),
     gettext_lazy("The failed messages are in line again."),
 )  # fmt: skip
 RESCHEDULE = Action(
     "reschedule", gettext_lazy("Send the expired"), "clock", False,
     lambda p: p.counts["expired"] > 0 and p.campaign.status not in (Status.DRAFT, Status.CANCELLED),
-    lambda p: _("%(count)s messages that came too late to be sent go back in line, from now.")
-    % {"count": f"{p.counts['expired']:,}"},
+    _reschedule_effect,
     lambda campaign, by: _messages(campaign, "expired").reschedule_expired(by=by),
     gettext_lazy("The expired messages are in line again."),
 )  # fmt: skip

@@ -19,6 +19,7 @@ from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
 from devices.limits import LONGEST_PAUSE
 from devices.models import Device, default_timezone, validate_timezone
+from devices.queryset import DeviceQuerySet
 from leads.models import Lead
 
 # So many messages are moved while the operator waits; the scheduler moves the rest.
@@ -170,6 +171,17 @@ class Campaign(models.Model):
     def usable_devices(self) -> list[Device]:
         """The devices that its messages may be given to."""
         return Audience.of(self).usable_devices()
+
+    @property
+    def has_lost_its_devices(self) -> bool:
+        """Whether devices were chosen for it, none of which exists any more."""
+        mine = Device.objects.kept().filter(campaigns=self)
+        return not (self.from_all_devices or mine.exists())
+
+    def devices_instead(self) -> DeviceQuerySet:
+        """The devices for those of its messages whose device was deleted."""
+        chosen, or_all = self.devices.all(), self.from_all_devices
+        return Device.objects.instead_of_deleted(chosen, or_all=or_all)
 
     @property
     def holdup(self) -> Holdup:

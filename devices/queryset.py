@@ -35,6 +35,17 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         ids = [device.pk for device in chosen]
         return self.usable() if or_all and not ids else self.usable().filter(pk__in=ids)
 
+    def instead_of_deleted(self, chosen: Iterable[Device], *, or_all: bool) -> Self:
+        """Where to what waited for a device that was deleted: those chosen that may be given
+        messages, or else that exist, for one of which it waits; where none exists any more, all."""
+        ids = [device.pk for device in chosen]
+        ours = self.kept() if or_all and not ids else self.kept().filter(pk__in=ids)
+        for devices in (ours, self.kept()):
+            for found in (devices.usable(), devices):
+                if found.exists():
+                    return found
+        return self.none()
+
     def unpaired(self) -> Self:
         """Devices that send nothing before a phone has linked them."""
         return self.filter(_is_unpaired(), enabled=True)

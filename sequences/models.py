@@ -66,6 +66,11 @@ class Sequence(models.Model):
         """The devices chosen, or all if none was, as far as they may be given messages."""
         return Device.objects.usable_of(self.devices.all(), or_all=self.from_all_devices)
 
+    def devices_instead(self) -> DeviceQuerySet:
+        """The devices for those of its messages whose device was deleted."""
+        chosen, or_all = self.devices.all(), self.from_all_devices
+        return Device.objects.instead_of_deleted(chosen, or_all=or_all)
+
     def newcomers(self) -> LeadQuerySet:
         """Leads that carry its trigger and never were in it: who is enrolled next."""
         known = SequenceContact.objects.filter(sequence=self.pk, lead=OuterRef("pk"))
