@@ -16,9 +16,9 @@ from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.models import BroadcastMessage
 from broadcasts.timeline import Group, Line, lines_of
 from devices.models import Device
-from devices.queryset import DeviceQuerySet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from broadcasts.queryset import BroadcastMessageQuerySet
@@ -94,8 +94,10 @@ class Restarts:
         key = row.campaign_id, row.sequence_id, is_gone
         if key not in self._allocations:
             owner = row.campaign or row.sequence
+            devices: Iterable[Device]
             if is_gone:
-                devices = owner.devices_instead() if owner else _any_instead()
+                anyone = Device.objects.instead_of_deleted
+                devices = owner.devices_instead() if owner else anyone((), or_all=True)
             else:
                 devices = owner.usable_devices() if owner else Device.objects.usable()
             self._allocations[key] = Allocation(
@@ -112,7 +114,3 @@ class Restarts:
         at = line.play(Group(row.priority, row.min_delay_seconds, row.max_delay_seconds))
         late = (at - self._starts_at) * DRIFT
         return pacing.deadline(line.pace, at, settings.RECOVERY_WINDOW + late)
-
-
-def _any_instead() -> DeviceQuerySet:
-    return Device.objects.instead_of_deleted((), or_all=True)

@@ -116,7 +116,7 @@ RESUME = Action(
 )  # fmt: skip
 UNSCHEDULE = Action(
     "unschedule", gettext_lazy("Back to draft"), "edit", False,
-    lambda p: p.campaign.status == Status.SCHEDULED,
+    lambda p: p.campaign.may_be_unscheduled,
     lambda p: _("It will not begin by itself any more, and you can change it again."),
     lambda campaign, by: campaign.unschedule(),
     gettext_lazy("It is a draft again. Nothing is sent until you schedule it."),

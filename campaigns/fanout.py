@@ -64,10 +64,9 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
     )
     if not allocation:
         logger.warning("Campaign %s waits: no device may send", campaign.pk)
-        Campaign.objects.filter(pk=campaign.pk).update(resumed_at=Now())
+        Campaign.objects.begun_as(campaign).update(resumed_at=Now())
         return False
-    _freeze_audience(campaign)
-    if time.monotonic() >= stop_at:
+    if not _freeze_audience(campaign) or time.monotonic() >= stop_at:
         return False
     pages_ahead = read_ahead(
         _pages(campaign, audience, _placing(campaign, allocation, starts_at)),
@@ -134,13 +133,18 @@ def _niches(lead_ids: list[int]) -> dict[int, list[str]]:
     return names
 
 
-def _freeze_audience(campaign: Campaign) -> None:
-    """Leads that come in from now on are not part of it."""
+def _freeze_audience(campaign: Campaign) -> bool:
+    """Leads that come in from now on are not part of it. False: it is not being queued any more."""
     newest = Lead.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    Campaign.objects.filter(pk=campaign.pk, audience_max_lead_id__isnull=True).update(
+    begun = Campaign.objects.begun_as(campaign)
+    begun.filter(audience_max_lead_id__isnull=True).update(
         audience_max_lead_id=newest, audience_size=0
     )
-    campaign.refresh_from_db(fields=["audience_max_lead_id", "checkpoint_lead_id"])
+    frozen = begun.filter(audience_max_lead_id__isnull=False)
+    as_frozen = frozen.values_list("audience_max_lead_id", "checkpoint_lead_id").first()
+    if as_frozen:
+        campaign.audience_max_lead_id, campaign.checkpoint_lead_id = as_frozen
+    return as_frozen is not None
 
 
 @survive_conflicts
@@ -163,11 +167,8 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
     moment, and no other scheduler is further on."""
     with transaction.atomic():
         # First: whoever comes second waits here, and has nothing to undo.
-        moved = Campaign.objects.filter(
-            pk=campaign.pk,
-            status=Campaign.Status.QUEUING,
-            checkpoint_lead_id=campaign.checkpoint_lead_id,
-        ).update(
+        begun = Campaign.objects.begun_as(campaign)
+        moved = begun.filter(checkpoint_lead_id=campaign.checkpoint_lead_id).update(
             checkpoint_lead_id=last_lead_id,
             # Counted by leads, not by rows: the two must add up, and can be seen not to.
             audience_size=F("audience_size") + len(chunk),
@@ -192,7 +193,7 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
 
 def _complete(campaign: Campaign) -> bool:
     return bool(
-        Campaign.objects.filter(pk=campaign.pk, status=Campaign.Status.QUEUING).update(
+        Campaign.objects.begun_as(campaign).update(
             status=Campaign.Status.SENDING,
             fanned_out_at=Now(),
         )

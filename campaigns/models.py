@@ -24,6 +24,8 @@ from leads.models import Lead
 
 # So many messages are moved while the operator waits; the scheduler moves the rest.
 AT_ONCE = 10_000
+# Where it may be that no message is written, and it goes on by itself.
+UNWRITTEN = ("scheduled", "queuing")
 
 
 class Campaign(models.Model):
@@ -208,8 +210,26 @@ class Campaign(models.Model):
         )
 
     def unschedule(self) -> bool:
-        """Makes a draft of it again, as long as it has not begun."""
-        return self._change([self.Status.SCHEDULED], self.Status.DRAFT, scheduled_at=None)
+        """Makes a draft of it again, as long as no message of it is written.
+
+        That is decided by the row that the fan-out moves before it writes: one of the two is first.
+        """
+        unwritten = Campaign.objects.filter(pk=self.pk, status__in=UNWRITTEN, checkpoint_lead_id=0)
+        changed = unwritten.update(
+            status=self.Status.DRAFT,
+            scheduled_at=None,
+            started_at=None,
+            resumed_at=None,
+            audience_max_lead_id=None,
+            audience_size=None,
+        )
+        self.refresh_from_db()
+        return bool(changed)
+
+    @property
+    def may_be_unscheduled(self) -> bool:
+        """Whether no message of it is written, and none will be if it is a draft again."""
+        return self.status in UNWRITTEN and not self.checkpoint_lead_id
 
     def discard(self) -> bool:
         """Deletes the draft. False: it is no draft any more."""

@@ -12,7 +12,7 @@ from broadcasts import reports
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Holdup
 from broadcasts.shares import Share, by_device
-from campaigns.models import Campaign
+from campaigns.models import UNWRITTEN, Campaign
 
 # Of what a campaign is by its messages: one that is written down as finished may be sending again.
 RUNNING = (Campaign.Status.QUEUING, Campaign.Status.SENDING)
@@ -30,6 +30,7 @@ class Progress:
     rate: float
     at: datetime
     devices: Sequence[Share] | None = None
+    lacks_devices: bool = False
 
     @property
     def rows(self) -> int:
@@ -137,12 +138,16 @@ class Progress:
 
 
 def progress_of(campaigns: Iterable[Campaign]) -> list[Progress]:
-    """Returns the progress of each of these campaigns, in their order. Two statements in all."""
+    """Returns the progress of each of these campaigns, in their order. Two
+    statements in all, or three."""
     campaigns = list(campaigns)
     now = timezone.now()
     counts = reports.counts_by_campaign([campaign.pk for campaign in campaigns])
-    rates = _rates(campaigns, now)
-    return [Progress(c, counts[c.pk], rates.get(c.pk, 0.0), now) for c in campaigns]
+    rates, lacking = _rates(campaigns, now), _lacking_devices(campaigns)
+    return [
+        Progress(c, counts[c.pk], rates.get(c.pk, 0.0), now, lacks_devices=c.pk in lacking)
+        for c in campaigns
+    ]
 
 
 def progress_by_device(campaign: Campaign) -> Progress:
@@ -155,7 +160,15 @@ def progress_by_device(campaign: Campaign) -> Progress:
     for share in devices:
         for status, count in share.counts.items():
             counts[status] += count
-    return Progress(campaign, counts, _rates([campaign], now).get(campaign.pk, 0.0), now, devices)
+    rate = _rates([campaign], now).get(campaign.pk, 0.0)
+    lacking = _lacking_devices([campaign])
+    return Progress(campaign, counts, rate, now, devices, lacks_devices=bool(lacking))
+
+
+def _lacking_devices(campaigns: list[Campaign]) -> set[int]:
+    ids = [c.pk for c in campaigns if c.status in UNWRITTEN]
+    lacking = Campaign.objects.filter(pk__in=ids).lacking_devices()
+    return set(lacking.values_list("pk", flat=True)) if ids else set()
 
 
 def _rates(campaigns: list[Campaign], now: datetime) -> dict[int, float]:

@@ -40,6 +40,20 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
     def due(self) -> Self:
         return self.filter(status="scheduled", scheduled_at__lte=Now())
 
+    def lacking_devices(self) -> Self:
+        """Campaigns that wait until one of their devices may send, or will, if they begin now."""
+        return self.filter(
+            Device.objects.none_usable_of("campaigns"), status__in=["scheduled", "queuing"]
+        )
+
+    def begun_as(self, campaign: Campaign) -> Self:
+        """That campaign, as long as it is being queued as when it was read. Not one that was made a
+        draft since, changed, and begun anew: a pass that was slow would write what it read before.
+        """
+        # No equality: SQLite's own clock writes fewer digits than a value that is compared with it.
+        begun = self.filter(pk=campaign.pk, status="queuing")
+        return begun.filter(started_at__lte=campaign.started_at) if campaign.started_at else begun
+
     def process(self) -> dict[str, int]:
         """One pass of the scheduler: starts what is due, queues, and finishes what is done.
 

@@ -40,11 +40,12 @@ def overview(request: HttpRequest) -> HttpResponse:
     }
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "overview/_live.html", context)
+    coming = Campaign.objects.filter(status=Campaign.Status.SCHEDULED)
     context |= {
         "days": reports.days(),
         "fleet": reports.fleet(),
         "sequences": active_sequences(),
-        "coming": Campaign.objects.filter(status="scheduled").order_by("scheduled_at")[:3],
+        "coming": progress_of(coming.order_by("scheduled_at")[:3]),
     }
     return render(request, "overview.html", context)
 

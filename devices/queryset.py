@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Now
 
@@ -34,6 +34,13 @@ class DeviceQuerySet(models.QuerySet["Device"]):
         """Of the devices chosen those that may be given messages; of all, if none was chosen."""
         ids = [device.pk for device in chosen]
         return self.usable() if or_all and not ids else self.usable().filter(pk__in=ids)
+
+    def none_usable_of(self, owners: str) -> Q:
+        """The condition for campaigns or sequences, by what devices call them, that `usable_of` has
+        nothing for them."""
+        chosen = self.filter(**{owners: OuterRef("pk")}).order_by()
+        from_all = Q(from_all_devices=True) & ~Q(Exists(chosen))
+        return ~Q(Exists(chosen.usable())) & ~(from_all & Q(Exists(self.usable().order_by())))
 
     def instead_of_deleted(self, chosen: Iterable[Device], *, or_all: bool) -> Self:
         """Where to what waited for a device that was deleted: those chosen that may be given

@@ -78,6 +78,7 @@ def held_at(device: Device, at: datetime, *, first_contact: bool) -> Held | None
     return Held(_why(device, found), _when(found.until), device, found.until)
 
 
+@register.filter
 def away(device: Device) -> Held | None:
     """Returns why the device does not send at all, whatever its pace; None where it does."""
     if device.state == Device.Status.ONLINE:
