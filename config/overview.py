@@ -21,11 +21,13 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class SequenceLine:
-    """An active sequence, how many people are in it, and how many are due before midnight."""
+    """An active sequence, how many people are in it, how many are due before midnight, and whether
+    none of its devices may send."""
 
     sequence: Sequence
     contacts: int
     due_today: int
+    lacks_devices: bool
 
 
 @permission_required("broadcasts.view_broadcastmessage", raise_exception=True)
@@ -59,7 +61,8 @@ def running_now() -> list[Progress]:
 
 
 def active_sequences() -> list[SequenceLine]:
-    """Returns the active sequences with the people in them, the fullest first."""
+    """Returns the active sequences with the people in them, those that lack a device first,
+    then the fullest."""
     tonight = reports.day_bounds(timezone.localdate())[1]
     active = SequenceContact.objects.order_by().filter(
         status=SequenceContact.Status.ACTIVE, sequence__status=Sequence.Status.ACTIVE
@@ -68,8 +71,9 @@ def active_sequences() -> list[SequenceLine]:
         Count("pk"), due=Count("pk", filter=Q(next_due_at__lt=tonight))
     )
     counted = {pk: (contacts, due) for pk, contacts, due in rows}
+    lacking = set(Sequence.objects.lacking_devices().values_list("pk", flat=True))
     lines = [
-        SequenceLine(sequence, *counted.get(sequence.pk, (0, 0)))
+        SequenceLine(sequence, *counted.get(sequence.pk, (0, 0)), sequence.pk in lacking)
         for sequence in Sequence.objects.filter(status=Sequence.Status.ACTIVE)
     ]
-    return sorted(lines, key=lambda line: -line.contacts)[:SHOWN]
+    return sorted(lines, key=lambda line: (not line.lacks_devices, -line.contacts))[:SHOWN]

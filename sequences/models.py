@@ -66,6 +66,12 @@ class Sequence(models.Model):
         """The devices chosen, or all if none was, as far as they may be given messages."""
         return Device.objects.usable_of(self.devices.all(), or_all=self.from_all_devices)
 
+    @property
+    def has_lost_its_devices(self) -> bool:
+        """Whether devices were chosen for it, none of which exists any more."""
+        mine = Device.objects.kept().filter(sequences=self)
+        return not (self.from_all_devices or mine.exists())
+
     def devices_instead(self) -> DeviceQuerySet:
         """The devices for those of its messages whose device was deleted."""
         chosen, or_all = self.devices.all(), self.from_all_devices

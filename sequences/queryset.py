@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from broadcasts.models import BroadcastMessage
+from devices.models import Device
 from leads.tags import fold_tag
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 class SequenceQuerySet(models.QuerySet["Sequence"]):
     def active(self) -> Self:
         return self.filter(status="active")
+
+    def lacking_devices(self) -> Self:
+        """Active sequences that write nothing, because none of their devices may send."""
+        return self.active().filter(Device.objects.none_usable_of("sequences"))
 
     def beside(self, sequence: Sequence, trigger: str) -> Self:
         """Other active sequences that this word starts: its leads get all of them."""

@@ -28,6 +28,7 @@ class Standing:
     completed: int = 0
     stopped: int = 0
     due_today: int = 0
+    lacks_devices: bool = False  # it is active, and none of its devices may send
 
     @property
     def contacts(self) -> int:
@@ -108,7 +109,7 @@ def newcomers(sequence: Sequence, newest: int | None = None) -> Newcomers:
 
 
 def standings(sequences: Iterable[Sequence]) -> list[Standing]:
-    """Returns the sums of each sequence, in order, with three queries for all of them."""
+    """Returns the sums of each sequence, in order, with four queries for all of them."""
     rows = {sequence.pk: Standing(sequence) for sequence in sequences}
     steps = SequenceStep.objects.filter(sequence__in=rows).order_by()
     for pk, count in steps.values_list("sequence").annotate(Count("pk")):
@@ -119,6 +120,9 @@ def standings(sequences: Iterable[Sequence]) -> list[Standing]:
     due = contacts.filter(status=SequenceContact.Status.ACTIVE, next_due_at__lt=_midnight())
     for pk, count in due.values_list("sequence").annotate(Count("pk")):
         rows[pk].due_today = count
+    lacking = Sequence.objects.filter(pk__in=rows).lacking_devices()
+    for pk in lacking.values_list("pk", flat=True):
+        rows[pk].lacks_devices = True
     return list(rows.values())
 
 
