@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef
 from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
@@ -19,6 +19,9 @@ from devices.transports import missing
 # Statuses of messages that will still go somewhere by themselves (BroadcastMessage.OPEN; the
 # devices know nobody, so the words stand here, and a test holds them together).
 WAITING = ("pending", "processing", "queued", "paused")
+# States of campaigns whose messages may still have to be written (UNWRITTEN, and what can come back
+# to those; the same test holds these).
+UNWRITTEN = ("scheduled", "queuing", "paused")
 _RECENT = 500
 _SHOWN_NUMBERS = 12
 _SHOWN_BUBBLES = 100
@@ -84,6 +87,27 @@ def cards(devices: Iterable[Device]) -> list[Card]:
     )
     waiting = dict(queues.order_by().values_list("pk").annotate(Count("messages")))
     return [Card(device, waiting.get(device.pk, 0)) for device in devices]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is limited to one device: where that is deleted, no other sends it."""
+
+    sequences: list[str]
+    campaigns: list[str]
+
+
+def bound_to(device: Device) -> Bound:
+    """Returns the sequences, and the campaigns that are not all written, for which no device that
+    exists was chosen but this one."""
+    others = Device.objects.kept().exclude(pk=device.pk).order_by()
+    sequences = device.sequences.filter(~Exists(others.filter(sequences=OuterRef("pk"))))
+    campaigns = device.campaigns.filter(~Exists(others.filter(campaigns=OuterRef("pk"))))
+    unwritten = campaigns.filter(status__in=UNWRITTEN, fanned_out_at=None)
+    return Bound(
+        list(sequences.values_list("name", flat=True)),
+        list(unwritten.values_list("title", flat=True)),
+    )
 
 
 @dataclass(frozen=True)

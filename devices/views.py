@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from devices.cards import cards, recent_numbers, simulated_phone
+from devices.cards import bound_to, cards, recent_numbers, simulated_phone
 from devices.forms import DeviceForm, NewDeviceForm
 from devices.models import Device
 
@@ -78,9 +78,8 @@ def works_again(request: HttpRequest, pk: int) -> HttpResponse:
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     device = get_object_or_404(Device.objects.kept(), pk=pk)
     if request.method != "POST":
-        return render(
-            request, "devices/delete.html", {"device": device, "card": cards([device])[0]}
-        )
+        context = {"device": device, "card": cards([device])[0], "bound": bound_to(device)}
+        return render(request, "devices/delete.html", context)
     named = f"{device} (+{device.phone})" if device.phone else str(device)
     if device.remove(request.user):  # type: ignore[arg-type]  # the decorator has seen to that
         text = _("Deleted: %(device)s.") % {"device": named}
