@@ -41,6 +41,11 @@ class Share:
         return Card(self.device, self.remaining) if self.device else None
 
     @property
+    def will_send(self) -> bool:
+        """Whether anybody can say when its device sends what remains."""
+        return self.device is None or self.device.may_send_at(timezone.now()) is not None
+
+    @property
     def planned(self) -> int:
         """Those who are to get it: all but those who are left out."""
         return sum(self.counts.values()) - self.skipped

@@ -42,6 +42,11 @@ class Action:
     effect: Callable[[Progress], str]
     do: Callable[[Campaign, AnyUser], bool | int]
     done: Promise
+    asks: Promise
+
+    def question(self, campaign: Campaign) -> str:
+        """Asks whether that is meant, as the heading above what it does."""
+        return str(self.asks) % {"title": campaign.title}
 
     @property
     def url_name(self) -> str:
@@ -105,6 +110,7 @@ PAUSE = Action(
     _pause_effect,
     lambda campaign, by: campaign.pause(),
     gettext_lazy("Paused. Nothing more of it leaves until you resume it."),
+    gettext_lazy("Pause “%(title)s”?"),
 )  # fmt: skip
 RESUME = Action(
     "resume", gettext_lazy("Resume"), "play", False,
@@ -113,6 +119,7 @@ RESUME = Action(
     % {"count": f"{p.waiting:,}"},
     lambda campaign, by: campaign.resume(),
     gettext_lazy("Resumed: it goes on where it stopped."),
+    gettext_lazy("Resume “%(title)s”?"),
 )  # fmt: skip
 UNSCHEDULE = Action(
     "unschedule", gettext_lazy("Back to draft"), "edit", False,
@@ -120,6 +127,7 @@ UNSCHEDULE = Action(
     lambda p: _("It will not begin by itself any more, and you can change it again."),
     lambda campaign, by: campaign.unschedule(),
     gettext_lazy("It is a draft again. Nothing is sent until you schedule it."),
+    gettext_lazy("Make “%(title)s” a draft again?"),
 )  # fmt: skip
 CANCEL = Action(
     "cancel", gettext_lazy("Cancel"), "stop", True,
@@ -127,6 +135,7 @@ CANCEL = Action(
     _cancel_effect,
     lambda campaign, by: campaign.cancel(),
     gettext_lazy("Cancelled. What had not begun is not sent."),
+    gettext_lazy("Cancel “%(title)s”?"),
 )  # fmt: skip
 RETRY = Action(
     "retry", gettext_lazy("Retry failed"), "refresh", False,
@@ -134,6 +143,7 @@ RETRY = Action(
     _retry_effect,
     lambda campaign, by: _messages(campaign, "failed").retry_failed(by=by),
     gettext_lazy("The failed messages are in line again."),
+    gettext_lazy("Retry what failed of “%(title)s”?"),
 )  # fmt: skip
 RESCHEDULE = Action(
     "reschedule", gettext_lazy("Send the expired"), "clock", False,
@@ -141,6 +151,7 @@ RESCHEDULE = Action(
     _reschedule_effect,
     lambda campaign, by: _messages(campaign, "expired").reschedule_expired(by=by),
     gettext_lazy("The expired messages are in line again."),
+    gettext_lazy("Send what expired of “%(title)s”?"),
 )  # fmt: skip
 
 DISCARD = Action(
@@ -149,6 +160,7 @@ DISCARD = Action(
     lambda p: _("The draft is deleted. Nothing of it was ever sent."),
     lambda campaign, by: campaign.discard(),
     gettext_lazy("The draft is gone."),
+    gettext_lazy("Discard “%(title)s”?"),
 )  # fmt: skip
 
 OF_CAMPAIGNS = (PAUSE, RESUME, UNSCHEDULE, CANCEL)
@@ -203,7 +215,7 @@ def _act(request: HttpRequest, pk: int, action: Action) -> HttpResponse:
     [progress] = progress_of([campaign])
     if request.method != "POST":
         context = {"campaign": campaign, "progress": progress, "action": action}
-        context["effect"] = action.effect(progress)
+        context |= {"effect": action.effect(progress), "question": action.question(campaign)}
         context["applies"] = action.applies(progress)
         return render(request, "campaigns/confirm.html", context)
     if action.applies(progress) and action.do(campaign, request.user):

@@ -121,6 +121,8 @@ class Progress:
     @property
     def finish_at(self) -> datetime | None:
         """When the scheduler expected it to end; None while that cannot be said, or is past."""
+        if any(row.remaining and not row.will_send for row in self.devices or ()):
+            return None  # since it looked
         at: datetime | None = self.campaign.expected_finish_at
         is_sent = self.campaign.status == Campaign.Status.SENDING and self.remaining
         return at if is_sent and at and at > self.at else None

@@ -163,7 +163,11 @@ def _progress_context(of_one: Progress) -> dict[str, Any]:
     away = [row for row in devices if row.remaining and row.device and row.device.state != "online"]
     # What is said aloud changes in steps of ten percent, not with every message.
     step = int(of_one.sent / of_one.planned * 10) * 10 if of_one.planned else 0
-    actions = [(action, action.effect(of_one)) for action in OF_CAMPAIGNS if action.applies(of_one)]
+    actions = [
+        (action, action.question(of_one.campaign), action.effect(of_one))
+        for action in OF_CAMPAIGNS
+        if action.applies(of_one)
+    ]
     return {
         "campaign": of_one.campaign,
         "progress": of_one,

@@ -36,6 +36,8 @@ class Card:
 
     @property
     def state_label(self) -> str:
+        if self.device.deleted_at:
+            return _("deleted")
         if self.device.state == "disabled":
             return _("switched off")
         if self.device.state == "unpaired":

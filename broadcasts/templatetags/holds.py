@@ -83,6 +83,8 @@ def away(device: Device) -> Held | None:
     """Returns why the device does not send at all, whatever its pace; None where it does."""
     if device.state == Device.Status.ONLINE:
         return None
+    if device.deleted_at:
+        return Held(_("%(device)s never sends again.") % {"device": device}, "", device)
     if device.state == "disabled":
         return Held(_("%(device)s is switched off.") % {"device": device}, "", device)
     if device.state == "unpaired":

@@ -58,6 +58,8 @@ def turn(message: BroadcastMessage) -> str:
     """Says who leaves before a waiting message, for its own page: it counts and looks them up."""
     if _as_good_as(message) != Status.PENDING or message.device is None:
         return ""
+    if message.device.deleted_at:
+        return ""
     if message.waits_for_other_number:
         return _("It waits until it is known what became of it at another number of this person.")
     count = reports.ahead_of(message, MOST)
@@ -95,6 +97,9 @@ def _waits(message: BroadcastMessage) -> str:
         return _("Its campaign has not begun.")
     if device is None:
         return _("It has no device that could send it.")
+    if device.deleted_at:
+        return _("Its device was deleted. Within a minute it is listed as expired; rescheduled, it "
+                 "leaves from another.")  # fmt: skip
     if gone := away(device):
         return gone.to(message)
     # What is not due yet may be held by then, and not by what holds the device now.

@@ -223,3 +223,63 @@ def test_paused_and_resumed_while_a_pass_begins_it_is_still_written() -> None:
     Campaign.objects.process()
     campaign.refresh_from_db()
     assert (campaign.status, campaign.messages.count()) == ("sending", 2)
+
+
+# While it is being sent
+
+
+def test_of_what_waits_on_a_deleted_device_its_page_says_what_becomes_of_it(
+    operator_client: Client,
+) -> None:
+    gone = deleted()
+    campaign = limited_to(gone, expected_finish_at=timezone.now() + timedelta(minutes=5))
+    message = BroadcastMessageFactory(campaign=campaign, device=gone)
+
+    text = page(operator_client, "detail", campaign)
+
+    assert f"{gone} never sends again." in text
+    assert "Within a minute its 1 message is listed as expired" in text
+    for untrue in ("until it is back", "switched off", " left"):
+        assert untrue not in text
+    of_message = operator_client.get(reverse("messages:detail", args=[message.pk]))
+    assert "Within a minute it is listed as expired" in of_message.content.decode()
+    assert "first in the line" not in of_message.content.decode()
+
+
+def test_while_a_device_is_away_that_nobody_can_tell_of_no_end_is_told(
+    operator_client: Client,
+) -> None:
+    finish = {"expected_finish_at": timezone.now() + timedelta(minutes=5)}
+    device = DeviceFactory(online=True)
+    campaign = limited_to(device, **finish)
+    BroadcastMessageFactory(campaign=campaign, device=device)
+    assert " left" in page(operator_client, "detail", campaign)
+
+    Device.objects.update(enabled=False)
+    assert " left" not in page(operator_client, "detail", campaign)
+
+
+@pytest.mark.parametrize("status", ["failed", "expired", "unknown"])
+def test_what_needs_somebody_is_listed_by_its_own_state(
+    operator_client: Client, status: str
+) -> None:
+    campaign = limited_to()
+    BroadcastMessageFactory(campaign=campaign, status=status)
+
+    text = page(operator_client, "detail", campaign)
+
+    assert f"all {status}" in text
+    for other in {"failed", "expired", "unknown"} - {status}:
+        assert f"all {other}" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "question"),
+    [("retry", "Retry what failed of “Offer”?"), ("reschedule", "Send what expired of “Offer”?")],
+)
+def test_the_question_is_a_sentence(operator_client: Client, name: str, question: str) -> None:
+    campaign = limited_to(title="Offer")
+    BroadcastMessageFactory(campaign=campaign, status="failed")
+    BroadcastMessageFactory(campaign=campaign, status="expired")
+
+    assert question in page(operator_client, name, campaign)
