@@ -103,10 +103,10 @@ def test_it_is_said_before_it_begins(operator_client: Client) -> None:
     for campaign in (lost, fine):
         campaign.schedule(soon)
 
-    assert "When it begins, its messages are not written" in page(operator_client, "detail", lost)
-    assert "not written" not in page(operator_client, "detail", fine)
+    assert "Its messages will not be written" in page(operator_client, "detail", lost)
+    assert "not be written" not in page(operator_client, "detail", fine)
     overview = operator_client.get(reverse("overview")).content.decode()
-    assert overview.count("no device of it may send") == 1
+    assert overview.count("no device may send") == 1
 
 
 @pytest.mark.parametrize("where", ["overview", "campaigns:list"])
@@ -114,10 +114,10 @@ def test_the_list_and_the_overview_say_that_no_device_of_it_may_send(
     operator_client: Client, where: str
 ) -> None:
     campaign = begun(deleted())
-    assert "no device of it may send" in operator_client.get(reverse(where)).content.decode()
+    assert "no device may send" in operator_client.get(reverse(where)).content.decode()
 
     campaign.devices.add(DeviceFactory())
-    assert "no device of it" not in operator_client.get(reverse(where)).content.decode()
+    assert "no device may" not in operator_client.get(reverse(where)).content.decode()
 
 
 def test_back_to_draft_it_is_sent_from_the_device_that_is_chosen_then(

@@ -21,7 +21,7 @@ from tests.factories import (
 
 pytestmark = pytest.mark.django_db
 
-TAG = "no device of it may send"
+TAG = "no device may send"
 
 
 def deleted() -> Device:
