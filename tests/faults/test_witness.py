@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from devices.transports.base import (
 )
 from tests.faults.witness import WitnessSession, WitnessTransport
 
-REMEMBERS, FORGETS = Device(pk=2), Device(pk=3)
+REMEMBERS, FORGETS = Device(pk=2), Device(pk=5)
+REMEMBERS_LATER = Device(pk=6)
 MESSAGE = OutgoingMessage("message-1", "60123456789", "campaign-1 Hi")
 
 Open = Callable[[Device], tuple[WitnessSession, "queue.Queue[Event]"]]
@@ -82,3 +84,17 @@ def test_nothing_is_reported_once_it_is_closed(open_one: Open) -> None:
     older.look()
 
     assert told.empty()
+
+
+def test_a_future_is_settled_by_another_thread_with_what_became_of_the_send(
+    witness: WitnessTransport, open_one: Open
+) -> None:
+    session, _ = open_one(REMEMBERS_LATER)
+
+    answer = session.send(MESSAGE)
+
+    assert isinstance(answer, Future)
+    assert witness.log.sent(MESSAGE.key) is None  # only begun
+    outcome = answer.result(timeout=20)
+    assert isinstance(outcome, Accepted)
+    assert session.recall(MESSAGE.key) == outcome

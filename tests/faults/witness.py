@@ -12,6 +12,8 @@ device's number, because transports come in both:
 - odd: an account that cannot tell. `recall` answers None, and a session that was stopped in
   mid-send appends when it wakes, however late: what is sent again blindly shows up here.
 
+Every third account, of both kinds, answers by a future that another thread settles.
+
 Orders (see trips.py) make a process fall over "before the send", after its entry, or "after the
 send", before its outcome.
 """
@@ -26,12 +28,14 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devices.transports.base import (
     Accepted,
+    Answer,
     Connected,
     Disconnected,
     Event,
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 # Fixed, not random: all that varies between two sends of a device is then the engine's doing.
 BEFORE_SECONDS = AFTER_SECONDS = 0.06
 WATCH_SECONDS = 0.05
+THREADS = 64  # more than there are accounts: one whose lock another process holds must hold up none
 MOVED_SECONDS = 60  # the process may be stopped between reading two clocks
 
 
@@ -59,6 +64,11 @@ def is_refused(phone: str) -> bool:
 
 def remembers(device_id: int) -> bool:
     return device_id % 2 == 0
+
+
+def answers_later(device_id: int) -> bool:
+    """Whether this account answers by a future."""
+    return device_id % 3 == 0
 
 
 class Log:
@@ -94,10 +104,13 @@ class Log:
 
 
 class WitnessSession:
-    def __init__(self, device: Device, report: Report, log: Log, trips: Trips) -> None:
+    def __init__(
+        self, device: Device, report: Report, log: Log, trips: Trips, threads: ThreadPoolExecutor
+    ) -> None:
         self.device_id = device.pk
         self.token = secrets.token_hex(4)
         self._report, self._log, self._trips = report, log, trips
+        self._threads = threads
         self._telling = threading.RLock()  # held while reporting, so that close() waits for it
         self.is_open = self.is_over = False
         # Not here: a process that was stopped may hold the account's lock, and its broadcaster has
@@ -106,26 +119,14 @@ class WitnessSession:
         connecting.daemon = True
         connecting.start()
 
-    def send(self, message: OutgoingMessage) -> Outcome:
+    def send(self, message: OutgoingMessage) -> Answer:
         entered_at = clock()
         asked_at = getattr(message.may_leave, "asked_at", entered_at)  # the engine's last look
         self._note("entry", key=message.key, entered_at=entered_at, asked_at=asked_at)
-        self._trips.at("before the send")
-        time.sleep(BEFORE_SECONDS)
-        if is_refused(message.phone):
-            return Refused("no_such_number", "The witness does not know this number.")
-        sent = {"key": message.key, "phone": message.phone, "body": message.body}
-        sent |= {"id": f"W{secrets.token_hex(8)}", "entered_at": entered_at}
-        if remembers(self.device_id):
-            with self._gate() as gate:
-                if not self._is_current(gate):
-                    return NotSent()  # a newer session took over
-                self._note("send", **sent)
-        else:
-            self._note("send", **sent)
-        self._trips.at("after the send")
-        time.sleep(AFTER_SECONDS)
-        return Accepted(str(sent["id"]))
+        if answers_later(self.device_id):
+            answer: Future[Outcome] = self._threads.submit(self._carry, message, entered_at)
+            return answer
+        return self._carry(message, entered_at)
 
     def recall(self, key: str) -> Accepted | NotSent | None:
         if not remembers(self.device_id):
@@ -152,6 +153,24 @@ class WitnessSession:
             self._note("replaced")
             self._tell(Disconnected("replaced"))
             self.close()
+
+    def _carry(self, message: OutgoingMessage, entered_at: float) -> Outcome:
+        self._trips.at("before the send")
+        time.sleep(BEFORE_SECONDS)
+        if is_refused(message.phone):
+            return Refused("no_such_number", "The witness does not know this number.")
+        sent = {"key": message.key, "phone": message.phone, "body": message.body}
+        sent |= {"id": f"W{secrets.token_hex(8)}", "entered_at": entered_at}
+        if remembers(self.device_id):
+            with self._gate() as gate:
+                if not self._is_current(gate):
+                    return NotSent()  # a newer session took over
+                self._note("send", **sent)
+        else:
+            self._note("send", **sent)
+        self._trips.at("after the send")
+        time.sleep(AFTER_SECONDS)
+        return Accepted(str(sent["id"]))
 
     def _connect(self) -> None:
         with self._gate() as gate:
@@ -192,11 +211,12 @@ class WitnessTransport:
     def __init__(self) -> None:
         folder = Path(os.environ["WITNESS"])
         self.log, self.trips = Log(folder), Trips(folder)
+        self._threads = ThreadPoolExecutor(THREADS, "witness")
         self._sessions: list[WitnessSession] = []
         threading.Thread(target=self._watch, name="watcher", daemon=True).start()
 
     def open(self, device: Device, report: Report) -> WitnessSession:
-        session = WitnessSession(device, report, self.log, self.trips)
+        session = WitnessSession(device, report, self.log, self.trips, self._threads)
         self._sessions.append(session)
         return session
 
