@@ -104,6 +104,7 @@ class Havoc:
             "cancel": self.world.cancel,
             "pause the sequence": self.world.pause_sequence,
             "opt out": self.world.opt_out,
+            "retry failed": self.world.retry_failed,
         }
         # Ordered now, they come about when somebody gets there.
         slow: dict[str, Callable[[], str]] = {

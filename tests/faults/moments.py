@@ -41,7 +41,7 @@ def after_a_deed(evidence: Evidence) -> Iterator[str]:
     out. Only a process that was stopped after its own last check may be later."""
     holds = _holds(evidence)
     for entry in evidence.entries:
-        message, at = evidence.messages.get(entry["key"]), entry["entered_at"]
+        message, at = evidence.starts.get(entry["key"]), entry["entered_at"]
         for name in names_of(message) if message else ():
             for since, until in holds[name]:
                 if since + MARGIN_SECONDS < at < until and not evidence.fleet.was_disturbed(

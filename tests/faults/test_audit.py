@@ -117,6 +117,8 @@ class Run:
             "session": "newer" if pid == VICTIM else "older",
         } | changes  # fmt: skip
         self.note("entry", began, pid, **facts)
+        if message.status == "failed":
+            self.note("refusal", began + 0.06, pid, key=message.key)
         if is_sent:
             facts = {"phone": message.recipient_phone, "body": "campaign-1 Hi", "id": "W"} | facts
             self.note("send", began + 0.06, pid, **facts)
@@ -195,6 +197,11 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         "what was sent is sent or unknown",
         lambda run: run.change(run.first, recipient_phone="60199999999"),
     ),
+    (
+        # It was sent in an earlier start than the one that is on record.
+        "what was sent is sent or unknown",
+        lambda run: run.change(run.first, restarts=1),
+    ),
     ("what is sent was seen", lambda run: run.forget("send", run.first.key)),
     (
         # Of a process that nobody killed.
@@ -222,8 +229,13 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         lambda run: run.change(run.handed, device=run.device),
     ),
     (
-        "failed: only whom the witness refused",
-        lambda run: run.change(run.refused, recipient_phone="60128888878"),
+        "failed: only what the witness refused",
+        lambda run: run.forget("refusal", run.refused.key),
+    ),
+    (
+        # It was refused, and of what followed when it was tried again nobody knows.
+        "failed: only what the witness refused",
+        lambda run: run.change(run.refused, restarts=1),
     ),
     (
         "nothing expired (clocks 10 minutes off)",
@@ -240,6 +252,14 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
     (
         "no send begun after a pause, cancel or opt-out",
         lambda run: run.do(run.second.recipient_phone, after=1.0 - MARGIN_SECONDS),
+    ),
+    (
+        # It was tried again since: that start counts as well.
+        "no send begun after a pause, cancel or opt-out",
+        lambda run: (
+            run.change(run.refused, restarts=1),
+            run.do(run.refused.recipient_phone, after=2.1 - MARGIN_SECONDS),
+        ),
     ),
     ("no pause under the minimum", lambda run: run.send(run.begun, 1.9)),
     ("no device silenced", lambda run: run.silent.append("device 1 is offline")),

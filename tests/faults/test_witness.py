@@ -15,6 +15,7 @@ from devices.transports.base import (
     Event,
     NotSent,
     OutgoingMessage,
+    Refused,
 )
 from tests.faults.witness import WitnessSession, WitnessTransport
 
@@ -98,3 +99,21 @@ def test_a_future_is_settled_by_another_thread_with_what_became_of_the_send(
     outcome = answer.result(timeout=20)
     assert isinstance(outcome, Accepted)
     assert session.recall(MESSAGE.key) == outcome
+
+
+def test_some_numbers_are_refused_once_for_each_text_and_some_always(
+    witness: WitnessTransport, open_one: Open
+) -> None:
+    session, _ = open_one(REMEMBERS)
+    once, never = "60123456748", "60123456777"
+
+    def send(key: str, phone: str, body: str) -> type:
+        return type(session.send(OutgoingMessage(key, phone, body)))
+
+    assert send("message-1", once, "campaign-1 Hi") is Refused
+    assert send("message-1-1", once, "campaign-1 Hi") is Accepted
+    assert send("message-2", once, "campaign-2 Hi") is Refused
+    assert send("message-3", never, "campaign-1 Hi") is Refused
+    assert send("message-3-1", never, "campaign-1 Hi") is Refused
+    refusals = [line["key"] for line in witness.log.lines() if line["what"] == "refusal"]
+    assert refusals == ["message-1", "message-2", "message-3", "message-3-1"]

@@ -12,7 +12,9 @@ device's number, because transports come in both:
 - odd: an account that cannot tell. `recall` answers None, and a session that was stopped in
   mid-send appends when it wakes, however late: what is sent again blindly shows up here.
 
-Every third account, of both kinds, answers by a future that another thread settles.
+Some numbers it refuses, for ever or only the first time that something is to be sent to them, so
+that a retry by hand has something to bring to an end. Every third account, of both kinds, answers
+by a future that another thread settles.
 
 Orders (see trips.py) make a process fall over "before the send", after its entry, or "after the
 send", before its outcome.
@@ -62,6 +64,11 @@ def is_refused(phone: str) -> bool:
     return phone.endswith("77")
 
 
+def is_refused_once(phone: str) -> bool:
+    """Whether the first try of each text to this number is refused, and no other."""
+    return phone.endswith("48")
+
+
 def remembers(device_id: int) -> bool:
     return device_id % 2 == 0
 
@@ -89,6 +96,14 @@ class Log:
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
+
+    def is_first(self, what: str) -> bool:
+        """Whether nobody has asked that before, in whichever process."""
+        try:
+            os.close(os.open(self.folder / f"first {what}", os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError:
+            return False
+        return True
 
     def sent(self, key: str) -> str | None:
         """Returns under which id a message was appended, if it was."""
@@ -157,7 +172,8 @@ class WitnessSession:
     def _carry(self, message: OutgoingMessage, entered_at: float) -> Outcome:
         self._trips.at("before the send")
         time.sleep(BEFORE_SECONDS)
-        if is_refused(message.phone):
+        if self._refuses(message):
+            self._note("refusal", key=message.key)
             return Refused("no_such_number", "The witness does not know this number.")
         sent = {"key": message.key, "phone": message.phone, "body": message.body}
         sent |= {"id": f"W{secrets.token_hex(8)}", "entered_at": entered_at}
@@ -171,6 +187,12 @@ class WitnessSession:
         self._trips.at("after the send")
         time.sleep(AFTER_SECONDS)
         return Accepted(str(sent["id"]))
+
+    def _refuses(self, message: OutgoingMessage) -> bool:
+        text = message.body.partition(" ")[0]  # names the campaign or step
+        return is_refused(message.phone) or (
+            is_refused_once(message.phone) and self._log.is_first(f"{text} to {message.phone}")
+        )
 
     def _connect(self) -> None:
         with self._gate() as gate:

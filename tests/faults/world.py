@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from django.db.models import Q
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
@@ -135,6 +136,19 @@ class World:
             lead = Lead.objects.filter(phone=phone)
             self._do(lambda lead=lead: lead.opt_out(source="STOP"), phone, holds=True)  # type: ignore[misc]
         return f"{len(some)} people opted out" if some else ""
+
+    def retry_failed(self) -> str:
+        """Of a campaign whose page offers it: of a cancelled one nothing starts over."""
+        ended = Q(campaign=None) | Q(campaign__status="cancelled")
+        failed = BroadcastMessage.objects.filter(status="failed").exclude(ended)
+        campaigns = sorted(set(failed.values_list("campaign", flat=True)))
+        if not campaigns:
+            return ""
+        failed = BroadcastMessage.objects.filter(
+            campaign=(chosen := self.dice.choice(campaigns)), status="failed"
+        )
+        count = failed.retry_failed()
+        return f"{count} of campaign {chosen} again" if count else ""
 
     def _pause(self, campaign: Campaign) -> bool:
         return self._do(campaign.pause, f"campaign {campaign.pk}", holds=True)
