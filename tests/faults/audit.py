@@ -158,7 +158,7 @@ CHECKS: dict[str, Callable[[Evidence], Iterable[str]]] = {
     "failed: only what the witness refused": _failed,
     "nothing expired (clocks 10 minutes off)": _expired,
     "no send begun by a replaced session": moments.after_replacement,
-    "no send begun after a pause, cancel or opt-out": moments.after_a_deed,
+    "no send begun after a pause, cancel, opt-out or switch-off": moments.after_a_deed,
     "no pause under the minimum": moments.short_pauses,
     "no device silenced": lambda evidence: evidence.silent,
     "no process ended but by us": processes.died,

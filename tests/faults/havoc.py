@@ -105,6 +105,9 @@ class Havoc:
             "pause the sequence": self.world.pause_sequence,
             "opt out": self.world.opt_out,
             "retry failed": self.world.retry_failed,
+            "switch a device off": self.world.switch_off,
+            "switch it on": self.world.switch_on,
+            "change a pace": self.world.change_a_pace,
         }
         # Ordered now, they come about when somebody gets there.
         slow: dict[str, Callable[[], str]] = {

@@ -246,20 +246,24 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         lambda run: run.note("open", 1.0, VICTIM, session="newer"),
     ),
     (
-        "no send begun after a pause, cancel or opt-out",
+        "no send begun after a pause, cancel, opt-out or switch-off",
         lambda run: run.do(f"campaign {run.campaign.pk}", after=-MARGIN_SECONDS),
     ),
     (
-        "no send begun after a pause, cancel or opt-out",
+        "no send begun after a pause, cancel, opt-out or switch-off",
         lambda run: run.do(run.second.recipient_phone, after=1.0 - MARGIN_SECONDS),
     ),
     (
         # It was tried again since: that start counts as well.
-        "no send begun after a pause, cancel or opt-out",
+        "no send begun after a pause, cancel, opt-out or switch-off",
         lambda run: (
             run.change(run.refused, restarts=1),
             run.do(run.refused.recipient_phone, after=2.1 - MARGIN_SECONDS),
         ),
+    ),
+    (
+        "no send begun after a pause, cancel, opt-out or switch-off",
+        lambda run: run.do(f"device {run.device.pk}", after=1.0 - MARGIN_SECONDS),
     ),
     ("no pause under the minimum", lambda run: run.send(run.begun, 1.9)),
     ("no device silenced", lambda run: run.silent.append("device 1 is offline")),

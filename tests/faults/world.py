@@ -150,6 +150,38 @@ class World:
         count = failed.retry_failed()
         return f"{count} of campaign {chosen} again" if count else ""
 
+    def switch_off(self) -> str:
+        """Half of the devices at most."""
+        on = list(Device.objects.filter(enabled=True).order_by("pk"))
+        if len(on) <= self.devices / 2:
+            return ""
+        device = self.dice.choice(on)
+        return f"switched {device} off" if self._switch(device, on=False) else ""
+
+    def switch_on(self) -> str:
+        """All that are off: were it one at a time, its messages might expire."""
+        if count := self._switch_all_on():
+            return f"switched {count} devices on"
+        self.switch_off()  # for the next time
+        return ""
+
+    def change_a_pace(self) -> str:
+        """The longest pause and the name; the shortest is what the audit goes by."""
+        device = self.dice.choice(list(Device.objects.order_by("pk")))
+        device.name = f"Sales {device.pk:03}, edited at {clock():.0f}"
+        device.max_delay_seconds = device.min_delay_seconds + self.dice.randrange(2)
+        device.save(update_fields=["name", "max_delay_seconds"])
+        return f"{device} waits up to {device.max_delay_seconds} s"
+
+    def _switch_all_on(self) -> int:
+        off = Device.objects.filter(enabled=False).order_by("pk")
+        return sum(self._switch(device, on=True) for device in list(off))
+
+    def _switch(self, device: Device, *, on: bool) -> bool:
+        """As the device's page does it."""
+        row = Device.objects.kept().filter(pk=device.pk, enabled=not on)
+        return self._do(lambda: row.update(enabled=on), f"device {device.pk}", holds=not on)
+
     def _pause(self, campaign: Campaign) -> bool:
         return self._do(campaign.pause, f"campaign {campaign.pk}", holds=True)
 
@@ -172,6 +204,7 @@ class World:
 
     def settle(self) -> None:
         """The end of the havoc: everything goes on but one campaign, which stays paused."""
+        self._switch_all_on()
         sequence = Sequence.objects.get()
         self._do(sequence.activate, f"sequence {sequence.pk}", holds=False)
         kept = Campaign.objects.filter(status__in=["queuing", "sending"]).order_by("-pk").first()
