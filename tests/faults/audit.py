@@ -17,7 +17,7 @@ from django.core.management import call_command
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from sequences.models import SequenceContact
-from tests.faults import moments, processes
+from tests.faults import moments, processes, receipts
 from tests.faults.evidence import Evidence
 
 # A process that is killed between hand-over and send leaves a message handed over that it never
@@ -156,6 +156,8 @@ CHECKS: dict[str, Callable[[Evidence], Iterable[str]]] = {
     "what is sent was seen": _never_seen,
     "unknown: only what was in flight at a kill": _unknown,
     "failed: only what the witness refused": _failed,
+    "what has a receipt was sent": receipts.of_nothing_sent,
+    "most receipts of who lived are written": receipts.lost,
     "nothing expired (clocks 10 minutes off)": _expired,
     "no send begun by a replaced session": moments.after_replacement,
     "no send begun after a pause, cancel, opt-out or switch-off": moments.after_a_deed,

@@ -93,7 +93,8 @@ class Run:
             } | values  # fmt: skip
         finished_at = self.moment((began or 4) + 0.2)
         if status == "sent":
-            values |= {"sent_at": finished_at}
+            values |= {"sent_at": finished_at, "delivered_at": finished_at}
+            values |= {"provider_message_id": f"W{began}"}
         lead = LeadFactory(**({"phone": phone} if phone else {}))
         values = {"device": self.device, "finished_at": finished_at} | values
         if status == "skipped":
@@ -120,8 +121,12 @@ class Run:
         if message.status == "failed":
             self.note("refusal", began + 0.06, pid, key=message.key)
         if is_sent:
-            facts = {"phone": message.recipient_phone, "body": "campaign-1 Hi", "id": "W"} | facts
+            name = f"W{began}"
+            facts = {"phone": message.recipient_phone, "body": "campaign-1 Hi", "id": name} | facts
             self.note("send", began + 0.06, pid, **facts)
+        if message.status == "sent":
+            told = {"key": message.key, "id": f"W{began}", "kind": "delivered"}
+            self.note("receipt", began + 0.15, pid, **told)
 
     def note(
         self, what: str, after: float, pid: int, *, shift: float = 0, place: str = "x", **facts: Any
@@ -236,6 +241,21 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         # It was refused, and of what followed when it was tried again nobody knows.
         "failed: only what the witness refused",
         lambda run: run.change(run.refused, restarts=1),
+    ),
+    ("what has a receipt was sent", lambda run: run.forget("receipt", run.first.key)),
+    ("what has a receipt was sent", lambda run: run.forget("send", run.first.key)),
+    (
+        # It was delivered, but nobody said that it was read.
+        "what has a receipt was sent",
+        lambda run: run.change(run.first, read_at=run.moment(1)),
+    ),
+    (
+        "what has a receipt was sent",
+        lambda run: run.change(run.first, provider_message_id="of another"),
+    ),
+    (
+        "most receipts of who lived are written",
+        lambda run: BroadcastMessage.objects.update(delivered_at=None),
     ),
     (
         "nothing expired (clocks 10 minutes off)",

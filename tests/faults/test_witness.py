@@ -15,6 +15,7 @@ from devices.transports.base import (
     Event,
     NotSent,
     OutgoingMessage,
+    Receipt,
     Refused,
 )
 from tests.faults.witness import WitnessSession, WitnessTransport
@@ -117,3 +118,18 @@ def test_some_numbers_are_refused_once_for_each_text_and_some_always(
     assert send("message-3-1", never, "campaign-1 Hi") is Refused
     refusals = [line["key"] for line in witness.log.lines() if line["what"] == "refusal"]
     assert refusals == ["message-1", "message-2", "message-3", "message-3-1"]
+
+
+def test_what_was_sent_is_delivered_a_moment_later(
+    witness: WitnessTransport, open_one: Open
+) -> None:
+    session, told = open_one(FORGETS)
+
+    outcome = session.send(MESSAGE)
+
+    receipt = told.get(timeout=20)
+    assert isinstance(outcome, Accepted)
+    assert isinstance(receipt, Receipt)
+    assert (receipt.provider_message_id, receipt.kind) == (outcome.provider_message_id, "delivered")
+    lines = [line for line in witness.log.lines() if line["what"] == "receipt"]
+    assert lines[0]["key"] == MESSAGE.key

@@ -14,7 +14,8 @@ device's number, because transports come in both:
 
 Some numbers it refuses, for ever or only the first time that something is to be sent to them, so
 that a retry by hand has something to bring to an end. Every third account, of both kinds, answers
-by a future that another thread settles.
+by a future that another thread settles. A moment after a send its session reports that the message
+was delivered, and of some that it was read.
 
 Orders (see trips.py) make a process fall over "before the send", after its entry, or "after the
 send", before its outcome.
@@ -29,9 +30,11 @@ import os
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +47,7 @@ from devices.transports.base import (
     NotSent,
     Outcome,
     OutgoingMessage,
+    Receipt,
     Refused,
     Report,
 )
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
 # Fixed, not random: all that varies between two sends of a device is then the engine's doing.
 BEFORE_SECONDS = AFTER_SECONDS = 0.06
 WATCH_SECONDS = 0.05
+RECEIPT_SECONDS = 0.4  # from the answer to the receipt
 THREADS = 64  # more than there are accounts: one whose lock another process holds must hold up none
 MOVED_SECONDS = 60  # the process may be stopped between reading two clocks
 
@@ -126,6 +131,7 @@ class WitnessSession:
         self.token = secrets.token_hex(4)
         self._report, self._log, self._trips = report, log, trips
         self._threads = threads
+        self._owed: deque[tuple[float, str, str]] = deque()  # receipts: when, key and id
         self._telling = threading.RLock()  # held while reporting, so that close() waits for it
         self.is_open = self.is_over = False
         # Not here: a process that was stopped may hold the account's lock, and its broadcaster has
@@ -161,8 +167,11 @@ class WitnessSession:
             self.is_over = True
 
     def look(self) -> None:
-        """Reports that a newer session took over, once it has."""
-        if not remembers(self.device_id) or self.is_over or not self.is_open:
+        """Reports that a newer session took over, once it has, and what was delivered."""
+        if self.is_over or not self.is_open:
+            return
+        self._tell_of_deliveries()
+        if not remembers(self.device_id):
             return
         if self._path.read_text() != self.token:  # a single write, so a look needs no lock
             self._note("replaced")
@@ -186,6 +195,7 @@ class WitnessSession:
             self._note("send", **sent)
         self._trips.at("after the send")
         time.sleep(AFTER_SECONDS)
+        self._owed.append((clock() + RECEIPT_SECONDS, message.key, str(sent["id"])))
         return Accepted(str(sent["id"]))
 
     def _refuses(self, message: OutgoingMessage) -> bool:
@@ -193,6 +203,16 @@ class WitnessSession:
         return is_refused(message.phone) or (
             is_refused_once(message.phone) and self._log.is_first(f"{text} to {message.phone}")
         )
+
+    def _tell_of_deliveries(self) -> None:
+        while self._owed and self._owed[0][0] <= clock():
+            _, key, name = self._owed.popleft()
+            for kind in ("delivered", "read") if name[-1] in "02468" else ("delivered",):
+                with self._telling:
+                    if self.is_over:
+                        return
+                    self._note("receipt", key=key, id=name, kind=kind)
+                    self._report(Receipt(name, kind, datetime.now(UTC)))
 
     def _connect(self) -> None:
         with self._gate() as gate:
