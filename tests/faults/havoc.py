@@ -105,6 +105,7 @@ class Havoc:
             "pause the sequence": self.world.pause_sequence,
             "opt out": self.world.opt_out,
             "retry failed": self.world.retry_failed,
+            "settle": self.world.settle_as_arrived,
             "switch a device off": self.world.switch_off,
             "switch it on": self.world.switch_on,
             "change a pace": self.world.change_a_pace,

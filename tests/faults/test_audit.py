@@ -30,6 +30,7 @@ from tests.faults.evidence import Evidence
 from tests.faults.fleet import Fleet, Place, Stop
 from tests.faults.moments import MARGIN_SECONDS
 from tests.faults.trips import clock
+from tests.faults.witness import NO_ANSWER
 from tests.faults.world import Deed, World
 
 pytestmark = pytest.mark.django_db
@@ -47,9 +48,9 @@ class Run:
         self.device, self.other = DeviceFactory.create_batch(
             2, transport="witness", min_delay_seconds=1
         )
-        self.campaign = CampaignFactory(sending=True, audience_size=6)
+        self.campaign = CampaignFactory(sending=True, audience_size=7)
         Campaign.objects.update(status="finished", finished_at=F("started_at"))
-        self.world = World(2, 6, random.Random(0), expected={self.campaign.pk: 6})
+        self.world = World(2, 7, random.Random(0), expected={self.campaign.pk: 7})
         self.fleet = Fleet(folder, random.Random(0))
         self.fleet.places.append(WRONG)
         self.carried_out = Counter({"kill a worker": 1})
@@ -79,6 +80,13 @@ class Run:
             "unknown", None, "host.200.b", device=self.other, error_code="interrupted",
             queued_at=self.moment(3.3),
         )  # fmt: skip
+        # Sent, but the witness said that it could not tell.
+        self.unsure = self.message(
+            "unknown", None, "host.100.a", device=self.other, error_code=NO_ANSWER
+        )
+        self.note("open", -1, SENDER, session="older", device=self.other.pk)
+        self.send(self.unsure, 0.5, device=self.other.pk)
+        self.note("unsure", 0.7, SENDER, key=self.unsure.key)
         self.contact = SequenceContactFactory(status="completed", next_step=None, finished_at=now)
 
     def message(
@@ -192,7 +200,7 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         "every message in one closed state, in time",
         lambda run: run.undrained.append("not drained after 200 s"),
     ),
-    ("messages add up to the audience", lambda run: Campaign.objects.update(audience_size=7)),
+    ("messages add up to the audience", lambda run: Campaign.objects.update(audience_size=8)),
     ("messages add up to the audience", lambda run: run.world.expected.clear()),
     (
         "what was sent is sent or unknown",
@@ -210,28 +218,43 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
     ("what is sent was seen", lambda run: run.forget("send", run.first.key)),
     (
         # Of a process that nobody killed.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.second, status="unknown", error_code="interrupted"),
     ),
     (
         # Its process had gone on to the device's next one.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.send(run.second, 4.4, VICTIM),
     ),
     (
         # It was never handed over.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.handed, queued_at=None),
     ),
     (
         # It was handed over long before the kill, and forgotten.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.handed, queued_at=run.moment(-30)),
     ),
     (
         # Two of one device.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.handed, device=run.device),
+    ),
+    (
+        # The witness never said so.
+        "unknown: by the witness, or in flight at a kill",
+        lambda run: run.forget("unsure", run.unsure.key),
+    ),
+    (
+        # It said so to another process.
+        "unknown: by the witness, or in flight at a kill",
+        lambda run: run.change(run.unsure, processing_worker_id="host.200.b/1"),
+    ),
+    (
+        # It said so in an earlier start.
+        "unknown: by the witness, or in flight at a kill",
+        lambda run: run.change(run.unsure, restarts=1),
     ),
     (
         "failed: only what the witness refused",

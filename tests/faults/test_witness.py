@@ -17,8 +17,9 @@ from devices.transports.base import (
     OutgoingMessage,
     Receipt,
     Refused,
+    Unknown,
 )
-from tests.faults.witness import WitnessSession, WitnessTransport
+from tests.faults.witness import NO_ANSWER, WitnessSession, WitnessTransport
 
 REMEMBERS, FORGETS = Device(pk=2), Device(pk=5)
 REMEMBERS_LATER = Device(pk=6)
@@ -133,3 +134,20 @@ def test_what_was_sent_is_delivered_a_moment_later(
     assert (receipt.provider_message_id, receipt.kind) == (outcome.provider_message_id, "delivered")
     lines = [line for line in witness.log.lines() if line["what"] == "receipt"]
     assert lines[0]["key"] == MESSAGE.key
+
+
+def test_of_some_numbers_it_does_not_tell_though_it_sent(
+    witness: WitnessTransport, open_one: Open
+) -> None:
+    unsure = OutgoingMessage("message-9", "60123456736", "campaign-1 Hi")
+    with_id, told = open_one(REMEMBERS)
+    without, _ = open_one(FORGETS)
+
+    outcome = with_id.send(unsure)
+
+    assert isinstance(outcome, Unknown)
+    assert outcome.provider_message_id == witness.log.sent(unsure.key)
+    receipt = told.get(timeout=20)
+    assert isinstance(receipt, Receipt)
+    assert receipt.provider_message_id == outcome.provider_message_id
+    assert without.send(unsure) == Unknown(NO_ANSWER, "The witness does not say.")

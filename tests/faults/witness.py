@@ -15,7 +15,9 @@ device's number, because transports come in both:
 Some numbers it refuses, for ever or only the first time that something is to be sent to them, so
 that a retry by hand has something to bring to an end. Every third account, of both kinds, answers
 by a future that another thread settles. A moment after a send its session reports that the message
-was delivered, and of some that it was read.
+was delivered, and of some that it was read. Of what it sent to some numbers it says only that it
+cannot tell: an account with a memory under the id that the message would have, so that a receipt
+settles it; the others without, so that only a person can.
 
 Orders (see trips.py) make a process fall over "before the send", after its entry, or "after the
 send", before its outcome.
@@ -50,6 +52,7 @@ from devices.transports.base import (
     Receipt,
     Refused,
     Report,
+    Unknown,
 )
 from tests.faults.trips import Trips, clock
 
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
 # Fixed, not random: all that varies between two sends of a device is then the engine's doing.
 BEFORE_SECONDS = AFTER_SECONDS = 0.06
 WATCH_SECONDS = 0.05
+NO_ANSWER = "no_answer"
 RECEIPT_SECONDS = 0.4  # from the answer to the receipt
 THREADS = 64  # more than there are accounts: one whose lock another process holds must hold up none
 MOVED_SECONDS = 60  # the process may be stopped between reading two clocks
@@ -72,6 +76,11 @@ def is_refused(phone: str) -> bool:
 def is_refused_once(phone: str) -> bool:
     """Whether the first try of each text to this number is refused, and no other."""
     return phone.endswith("48")
+
+
+def is_unsure(phone: str) -> bool:
+    """Whether the witness sends to this number, and says that it cannot tell."""
+    return phone.endswith("36")
 
 
 def remembers(device_id: int) -> bool:
@@ -196,6 +205,10 @@ class WitnessSession:
         self._trips.at("after the send")
         time.sleep(AFTER_SECONDS)
         self._owed.append((clock() + RECEIPT_SECONDS, message.key, str(sent["id"])))
+        if is_unsure(message.phone):
+            name = str(sent["id"]) if remembers(self.device_id) else ""
+            self._note("unsure", key=message.key)
+            return Unknown(NO_ANSWER, "The witness does not say.", name)
         return Accepted(str(sent["id"]))
 
     def _refuses(self, message: OutgoingMessage) -> bool:

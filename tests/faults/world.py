@@ -16,6 +16,7 @@ from devices.models import Device
 from leads.models import Lead, Niche, Trigger
 from sequences.models import Sequence, SequenceStep
 from tests.faults.trips import clock
+from tests.faults.witness import NO_ANSWER
 
 STEPS = 3
 SLOW_SHARE, SLOW_SECONDS = 5, 4  # every fifth device waits longer than a lease lasts
@@ -149,6 +150,16 @@ class World:
         )
         count = failed.retry_failed()
         return f"{count} of campaign {chosen} again" if count else ""
+
+    def settle_as_arrived(self) -> str:
+        """Takes one message of which the witness could not tell for sent, as it was."""
+        unsure = BroadcastMessage.objects.filter(status="unknown", error_code=NO_ANSWER)
+        starts = list(unsure.order_by("pk").values_list("pk", "restarts"))
+        if not starts:
+            return ""
+        pk, restarts = self.dice.choice(starts)
+        one = BroadcastMessage.objects.filter(pk=pk, restarts=restarts)
+        return f"message {pk} arrived" if one.settle_as_sent() else ""
 
     def switch_off(self) -> str:
         """Half of the devices at most."""
