@@ -25,12 +25,15 @@ def of_nothing_sent(evidence: Evidence) -> Iterator[str]:
 
 
 def lost(evidence: Evidence) -> Iterator[str]:
-    """Most of what processes that nobody killed were told is written down."""
+    """Most of what processes that nobody killed were told is written down, where the id that it
+    names is: of an unsure send without one nothing can find it."""
     told = {
-        line["key"] for line in evidence.of("receipt") if line["pid"] not in evidence.fleet.killed
+        (line["key"], line["id"])
+        for line in evidence.of("receipt")
+        if line["pid"] not in evidence.fleet.killed
     }
-    of = [evidence.messages[key] for key in told if key in evidence.messages]
+    of = [m for m in evidence.messages.values() if (m.key, m.provider_message_id) in told]
     missing = [message.key for message in of if not message.delivered_at]
     evidence.facts["receipts"] = f"{len(of) - len(missing)} of {len(of)} written"
-    if not told or len(missing) > WRITTEN_SHARE * len(of):
+    if not of or len(missing) > WRITTEN_SHARE * len(of):
         yield f"{len(missing)} of {len(of)}: {', '.join(missing[:5])}"
