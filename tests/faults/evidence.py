@@ -35,7 +35,9 @@ class Evidence:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # By the key of their last start, and by those of all.
         self.messages = {m.key: m for m in BroadcastMessage.objects.select_related("campaign")}
+        self.starts = {key: m for m in self.messages.values() for key in m.keys}
         self.sends = self.of("send")
         self.entries = self.of("entry")
         self.pids = dict(Worker.objects.values_list("pk", "pid"))  # by the name in a claim
@@ -48,6 +50,11 @@ class Evidence:
             "messages": len(self.messages),
             "by status": ", ".join(f"{count} {name}" for name, count in statuses.most_common()),
             "sends": len(self.sends),
+            "sent when tried again": sum(
+                send["key"] != self.starts[send["key"]].keys[0]
+                for send in self.sends
+                if send["key"] in self.starts
+            ),
             "killed": f"{len(self.fleet.killed)} processes",
             "stopped": f"{len(self.fleet.stops)} processes",
         }

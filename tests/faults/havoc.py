@@ -104,6 +104,11 @@ class Havoc:
             "cancel": self.world.cancel,
             "pause the sequence": self.world.pause_sequence,
             "opt out": self.world.opt_out,
+            "retry failed": self.world.retry_failed,
+            "settle": self.world.settle_as_arrived,
+            "switch a device off": self.world.switch_off,
+            "switch it on": self.world.switch_on,
+            "change a pace": self.world.change_a_pace,
         }
         # Ordered now, they come about when somebody gets there.
         slow: dict[str, Callable[[], str]] = {

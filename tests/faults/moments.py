@@ -38,11 +38,14 @@ def after_replacement(evidence: Evidence) -> Iterator[str]:
 
 def after_a_deed(evidence: Evidence) -> Iterator[str]:
     """Nothing of a campaign or sequence that was paused or cancelled, nothing to people who opted
-    out. Only a process that was stopped after its own last check may be later."""
+    out, nothing from devices that were switched off. Only a process that was stopped after its own
+    last check may be later."""
     holds = _holds(evidence)
     for entry in evidence.entries:
-        message, at = evidence.messages.get(entry["key"]), entry["entered_at"]
-        for name in names_of(message) if message else ():
+        message, at = evidence.starts.get(entry["key"]), entry["entered_at"]
+        # By the device that was asked: a message that is tried again may be another's by now.
+        names = {f"device {entry['device']}"} | (names_of(message) if message else set())
+        for name in sorted(names):
             for since, until in holds[name]:
                 if since + MARGIN_SECONDS < at < until and not evidence.fleet.was_disturbed(
                     entry["pid"], since, at

@@ -30,6 +30,7 @@ from tests.faults.evidence import Evidence
 from tests.faults.fleet import Fleet, Place, Stop
 from tests.faults.moments import MARGIN_SECONDS
 from tests.faults.trips import clock
+from tests.faults.witness import NO_ANSWER
 from tests.faults.world import Deed, World
 
 pytestmark = pytest.mark.django_db
@@ -47,9 +48,9 @@ class Run:
         self.device, self.other = DeviceFactory.create_batch(
             2, transport="witness", min_delay_seconds=1
         )
-        self.campaign = CampaignFactory(sending=True, audience_size=6)
+        self.campaign = CampaignFactory(sending=True, audience_size=7)
         Campaign.objects.update(status="finished", finished_at=F("started_at"))
-        self.world = World(2, 6, random.Random(0), expected={self.campaign.pk: 6})
+        self.world = World(2, 7, random.Random(0), expected={self.campaign.pk: 7})
         self.fleet = Fleet(folder, random.Random(0))
         self.fleet.places.append(WRONG)
         self.carried_out = Counter({"kill a worker": 1})
@@ -79,6 +80,13 @@ class Run:
             "unknown", None, "host.200.b", device=self.other, error_code="interrupted",
             queued_at=self.moment(3.3),
         )  # fmt: skip
+        # Sent, but the witness said that it could not tell.
+        self.unsure = self.message(
+            "unknown", None, "host.100.a", device=self.other, error_code=NO_ANSWER
+        )
+        self.note("open", -1, SENDER, session="older", device=self.other.pk)
+        self.send(self.unsure, 0.5, device=self.other.pk)
+        self.note("unsure", 0.7, SENDER, key=self.unsure.key)
         self.contact = SequenceContactFactory(status="completed", next_step=None, finished_at=now)
 
     def message(
@@ -93,7 +101,8 @@ class Run:
             } | values  # fmt: skip
         finished_at = self.moment((began or 4) + 0.2)
         if status == "sent":
-            values |= {"sent_at": finished_at}
+            values |= {"sent_at": finished_at, "delivered_at": finished_at}
+            values |= {"provider_message_id": f"W{began}"}
         lead = LeadFactory(**({"phone": phone} if phone else {}))
         values = {"device": self.device, "finished_at": finished_at} | values
         if status == "skipped":
@@ -117,9 +126,15 @@ class Run:
             "session": "newer" if pid == VICTIM else "older",
         } | changes  # fmt: skip
         self.note("entry", began, pid, **facts)
+        if message.status == "failed":
+            self.note("refusal", began + 0.06, pid, key=message.key)
         if is_sent:
-            facts = {"phone": message.recipient_phone, "body": "campaign-1 Hi", "id": "W"} | facts
+            name = f"W{began}"
+            facts = {"phone": message.recipient_phone, "body": "campaign-1 Hi", "id": name} | facts
             self.note("send", began + 0.06, pid, **facts)
+        if message.status == "sent":
+            told = {"key": message.key, "id": f"W{began}", "kind": "delivered"}
+            self.note("receipt", began + 0.15, pid, **told)
 
     def note(
         self, what: str, after: float, pid: int, *, shift: float = 0, place: str = "x", **facts: Any
@@ -185,7 +200,7 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         "every message in one closed state, in time",
         lambda run: run.undrained.append("not drained after 200 s"),
     ),
-    ("messages add up to the audience", lambda run: Campaign.objects.update(audience_size=7)),
+    ("messages add up to the audience", lambda run: Campaign.objects.update(audience_size=8)),
     ("messages add up to the audience", lambda run: run.world.expected.clear()),
     (
         "what was sent is sent or unknown",
@@ -195,35 +210,75 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         "what was sent is sent or unknown",
         lambda run: run.change(run.first, recipient_phone="60199999999"),
     ),
+    (
+        # It was sent in an earlier start than the one that is on record.
+        "what was sent is sent or unknown",
+        lambda run: run.change(run.first, restarts=1),
+    ),
     ("what is sent was seen", lambda run: run.forget("send", run.first.key)),
     (
         # Of a process that nobody killed.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.second, status="unknown", error_code="interrupted"),
     ),
     (
         # Its process had gone on to the device's next one.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.send(run.second, 4.4, VICTIM),
     ),
     (
         # It was never handed over.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.handed, queued_at=None),
     ),
     (
         # It was handed over long before the kill, and forgotten.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.handed, queued_at=run.moment(-30)),
     ),
     (
         # Two of one device.
-        "unknown: only what was in flight at a kill",
+        "unknown: by the witness, or in flight at a kill",
         lambda run: run.change(run.handed, device=run.device),
     ),
     (
-        "failed: only whom the witness refused",
-        lambda run: run.change(run.refused, recipient_phone="60128888878"),
+        # The witness never said so.
+        "unknown: by the witness, or in flight at a kill",
+        lambda run: run.forget("unsure", run.unsure.key),
+    ),
+    (
+        # It said so to another process.
+        "unknown: by the witness, or in flight at a kill",
+        lambda run: run.change(run.unsure, processing_worker_id="host.200.b/1"),
+    ),
+    (
+        # It said so in an earlier start.
+        "unknown: by the witness, or in flight at a kill",
+        lambda run: run.change(run.unsure, restarts=1),
+    ),
+    (
+        "failed: only what the witness refused",
+        lambda run: run.forget("refusal", run.refused.key),
+    ),
+    (
+        # It was refused, and of what followed when it was tried again nobody knows.
+        "failed: only what the witness refused",
+        lambda run: run.change(run.refused, restarts=1),
+    ),
+    ("what has a receipt was sent", lambda run: run.forget("receipt", run.first.key)),
+    ("what has a receipt was sent", lambda run: run.forget("send", run.first.key)),
+    (
+        # It was delivered, but nobody said that it was read.
+        "what has a receipt was sent",
+        lambda run: run.change(run.first, read_at=run.moment(1)),
+    ),
+    (
+        "what has a receipt was sent",
+        lambda run: run.change(run.first, provider_message_id="of another"),
+    ),
+    (
+        "most receipts of who lived are written",
+        lambda run: BroadcastMessage.objects.update(delivered_at=None),
     ),
     (
         "nothing expired (clocks 10 minutes off)",
@@ -234,12 +289,24 @@ BROKEN: list[tuple[str, Callable[[Run], Any]]] = [
         lambda run: run.note("open", 1.0, VICTIM, session="newer"),
     ),
     (
-        "no send begun after a pause, cancel or opt-out",
+        "no send begun after a pause, cancel, opt-out or switch-off",
         lambda run: run.do(f"campaign {run.campaign.pk}", after=-MARGIN_SECONDS),
     ),
     (
-        "no send begun after a pause, cancel or opt-out",
+        "no send begun after a pause, cancel, opt-out or switch-off",
         lambda run: run.do(run.second.recipient_phone, after=1.0 - MARGIN_SECONDS),
+    ),
+    (
+        # It was tried again since: that start counts as well.
+        "no send begun after a pause, cancel, opt-out or switch-off",
+        lambda run: (
+            run.change(run.refused, restarts=1),
+            run.do(run.refused.recipient_phone, after=2.1 - MARGIN_SECONDS),
+        ),
+    ),
+    (
+        "no send begun after a pause, cancel, opt-out or switch-off",
+        lambda run: run.do(f"device {run.device.pk}", after=1.0 - MARGIN_SECONDS),
     ),
     ("no pause under the minimum", lambda run: run.send(run.begun, 1.9)),
     ("no device silenced", lambda run: run.silent.append("device 1 is offline")),

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from django.db.models import Q
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
@@ -15,6 +16,7 @@ from devices.models import Device
 from leads.models import Lead, Niche, Trigger
 from sequences.models import Sequence, SequenceStep
 from tests.faults.trips import clock
+from tests.faults.witness import NO_ANSWER
 
 STEPS = 3
 SLOW_SHARE, SLOW_SECONDS = 5, 4  # every fifth device waits longer than a lease lasts
@@ -136,6 +138,61 @@ class World:
             self._do(lambda lead=lead: lead.opt_out(source="STOP"), phone, holds=True)  # type: ignore[misc]
         return f"{len(some)} people opted out" if some else ""
 
+    def retry_failed(self) -> str:
+        """Of a campaign whose page offers it: of a cancelled one nothing starts over."""
+        ended = Q(campaign=None) | Q(campaign__status="cancelled")
+        failed = BroadcastMessage.objects.filter(status="failed").exclude(ended)
+        campaigns = sorted(set(failed.values_list("campaign", flat=True)))
+        if not campaigns:
+            return ""
+        failed = BroadcastMessage.objects.filter(
+            campaign=(chosen := self.dice.choice(campaigns)), status="failed"
+        )
+        count = failed.retry_failed()
+        return f"{count} of campaign {chosen} again" if count else ""
+
+    def settle_as_arrived(self) -> str:
+        """Takes one message of which the witness could not tell for sent, as it was."""
+        unsure = BroadcastMessage.objects.filter(status="unknown", error_code=NO_ANSWER)
+        starts = list(unsure.order_by("pk").values_list("pk", "restarts"))
+        if not starts:
+            return ""
+        pk, restarts = self.dice.choice(starts)
+        one = BroadcastMessage.objects.filter(pk=pk, restarts=restarts)
+        return f"message {pk} arrived" if one.settle_as_sent() else ""
+
+    def switch_off(self) -> str:
+        """Half of the devices at most."""
+        on = list(Device.objects.filter(enabled=True).order_by("pk"))
+        if len(on) <= self.devices / 2:
+            return ""
+        device = self.dice.choice(on)
+        return f"switched {device} off" if self._switch(device, on=False) else ""
+
+    def switch_on(self) -> str:
+        """All that are off: were it one at a time, its messages might expire."""
+        if count := self._switch_all_on():
+            return f"switched {count} devices on"
+        self.switch_off()  # for the next time
+        return ""
+
+    def change_a_pace(self) -> str:
+        """The longest pause and the name; the shortest is what the audit goes by."""
+        device = self.dice.choice(list(Device.objects.order_by("pk")))
+        device.name = f"Sales {device.pk:03}, edited at {clock():.0f}"
+        device.max_delay_seconds = device.min_delay_seconds + self.dice.randrange(2)
+        device.save(update_fields=["name", "max_delay_seconds"])
+        return f"{device} waits up to {device.max_delay_seconds} s"
+
+    def _switch_all_on(self) -> int:
+        off = Device.objects.filter(enabled=False).order_by("pk")
+        return sum(self._switch(device, on=True) for device in list(off))
+
+    def _switch(self, device: Device, *, on: bool) -> bool:
+        """As the device's page does it."""
+        row = Device.objects.kept().filter(pk=device.pk, enabled=not on)
+        return self._do(lambda: row.update(enabled=on), f"device {device.pk}", holds=not on)
+
     def _pause(self, campaign: Campaign) -> bool:
         return self._do(campaign.pause, f"campaign {campaign.pk}", holds=True)
 
@@ -158,6 +215,7 @@ class World:
 
     def settle(self) -> None:
         """The end of the havoc: everything goes on but one campaign, which stays paused."""
+        self._switch_all_on()
         sequence = Sequence.objects.get()
         self._do(sequence.activate, f"sequence {sequence.pk}", holds=False)
         kept = Campaign.objects.filter(status__in=["queuing", "sending"]).order_by("-pk").first()
