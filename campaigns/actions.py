@@ -93,7 +93,7 @@ UNSCHEDULE = Action(
     lambda p: p.campaign.status == Status.SCHEDULED,
     lambda p: _("It will not begin by itself any more, and you can change it again."),
     lambda campaign, by: campaign.unschedule(),
-    gettext_lazy("It is a draft again. Nothing is sent until you schedule it."),
+    gettext_lazy("It is a draft again and keeps its start. Nothing is sent until you schedule it."),
 )  # fmt: skip
 CANCEL = Action(
     "cancel", gettext_lazy("Cancel"), "stop", True,

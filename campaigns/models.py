@@ -249,8 +249,8 @@ class Campaign(models.Model):
         )
 
     def unschedule(self) -> bool:
-        """Makes a draft of it again, as long as it has not begun."""
-        return self._change([self.Status.SCHEDULED], self.Status.DRAFT, scheduled_at=None)
+        """Makes a draft of it again, with the start that it had, as long as it has not begun."""
+        return self._change([self.Status.SCHEDULED], self.Status.DRAFT)
 
     def discard(self) -> bool:
         """Deletes the draft. False: it is no draft any more."""
