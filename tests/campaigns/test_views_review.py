@@ -130,6 +130,18 @@ def test_nothing_is_sent_to_nobody(operator_client: Client) -> None:
     assert draft.status == "draft"
 
 
+def test_nothing_is_sent_where_the_one_device_chosen_is_off(
+    operator_client: Client, draft: Campaign
+) -> None:
+    draft.devices.set([DeviceFactory(enabled=False)])
+    page = operator_client.get(url("review", draft)).content.decode()
+    assert re.search(r" disabled>(?!.*<button).*Send 2 messages", page)
+    assert "The device chosen may not send" in press(
+        operator_client, draft, look(operator_client, draft)
+    )
+    assert draft.status == "draft"
+
+
 def test_a_time_that_has_passed_since_is_refused(operator_client: Client, draft: Campaign) -> None:
     Campaign.objects.update(scheduled_at=datetime(2020, 1, 1, tzinfo=UTC))
     text = press(operator_client, draft, look(operator_client, draft))
