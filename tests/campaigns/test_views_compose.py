@@ -111,6 +111,19 @@ def test_now_takes_back_a_time_given_earlier(operator_client: Client) -> None:
     assert draft.scheduled_at is None
 
 
+def test_correcting_a_word_keeps_a_device_that_is_off(operator_client: Client) -> None:
+    """Left out of the form, it would be sent from every other one."""
+    chosen, _off = DeviceFactory(name="Chosen", enabled=False), DeviceFactory(enabled=False)
+    draft = CampaignFactory()
+    draft.devices.set([chosen])
+    form = operator_client.get(url("edit", draft)).context["form"]
+    assert [str(label) for _value, label in form["devices"].field.choices] == ["Chosen"]
+
+    operator_client.post(url("edit", draft), entered(then="save", devices=[chosen.pk]))
+
+    assert list(draft.devices.all()) == [chosen]
+
+
 def test_a_campaign_that_is_no_draft_is_not_edited(operator_client: Client) -> None:
     campaign = CampaignFactory(sending=True, title="Before")
     response = operator_client.post(url("edit", campaign), entered(then="save", title="After"))
