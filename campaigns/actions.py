@@ -126,7 +126,7 @@ UNSCHEDULE = Action(
     lambda p: p.campaign.may_be_unscheduled,
     lambda p: _("It will not begin by itself any more, and you can change it again."),
     lambda campaign, by: campaign.unschedule(),
-    gettext_lazy("It is a draft again. Nothing is sent until you schedule it."),
+    gettext_lazy("It is a draft again and keeps its start. Nothing is sent until you schedule it."),
     gettext_lazy("Make “%(title)s” a draft again?"),
 )  # fmt: skip
 CANCEL = Action(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from devices.models import Device
 from leads.models import Lead, LeadQuerySet, Niche, SkipReason
@@ -87,5 +88,16 @@ class Audience:
         elif not summary.will_receive:
             blockers.append(_("Every lead that matches is left out."))
         if not self.usable_devices():
-            blockers.append(_("No device may send: all of them are off, logged out or banned."))
+            blockers.append(self._without_devices())
         return blockers
+
+    def _without_devices(self) -> str:
+        """Says that no device may send, and of which that is said."""
+        if self.devices:
+            return ngettext(
+                "The device chosen may not send: it is off, not paired, logged out or banned.",
+                "None of the devices chosen may send: they are off, not paired, logged out or "
+                "banned.",
+                len(self.devices),
+            )
+        return _("No device may send: all of them are off, not paired, logged out or banned.")

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST
 
 from broadcasts.rendering import VARIABLES
 from campaigns.actions import log
+from campaigns.agreement import Agreement
 from campaigns.forms import CampaignForm, zones
 from campaigns.models import Campaign
 from campaigns.preview import preview_of
@@ -59,21 +60,19 @@ def review(request: HttpRequest, pk: int) -> HttpResponse:
     """What will happen, and the button that makes it happen."""
     campaign = get_object_or_404(Campaign, pk=pk)
     if not campaign.is_editable:
-        # Also where the second of two clicks arrives.
+        if request.method == "POST":  # the second of two clicks, or a page from before
+            messages.info(request, _already(campaign))
         return redirect("campaigns:detail", pk)
     of_draft = preview_of(campaign, _offset(request))
-    is_past = campaign.scheduled_at is not None and campaign.scheduled_at <= timezone.now()
-    agreed_to = request.POST.get("expected", "")
-    has_grown = agreed_to.isdecimal() and of_draft.summary.will_receive > int(agreed_to)
-    if request.method == "POST" and not (of_draft.blockers or is_past or has_grown):
-        return _send(request, campaign)
-    context = {
-        "campaign": campaign,
-        "preview": of_draft,
-        "reasons": SkipReason,
-        "is_past": is_past,
-        "has_grown": has_grown,
-    }
+    agreement = campaign.agreement(of_draft.summary.will_receive)
+    surprises: list[str] = []
+    if request.method == "POST":
+        agreed = Agreement.posted(request.POST.get("agreed", ""))
+        surprises = agreed.surprises(agreement)
+        if not (of_draft.blockers or campaign.is_late or surprises):
+            return _send(request, campaign, agreed, agreement)
+    context = {"campaign": campaign, "preview": of_draft, "reasons": SkipReason}
+    context |= {"agreement": agreement, "surprises": surprises}
     with timezone.override(campaign.zone):
         return render(request, "campaigns/review.html", context)
 
@@ -133,15 +132,33 @@ def _context(form: CampaignForm, offset: int) -> dict[str, Any]:
     return {"form": form, "preview": shown, "reasons": SkipReason, "variables": VARIABLES}
 
 
-def _send(request: HttpRequest, campaign: Campaign) -> HttpResponse:
-    if campaign.schedule(campaign.scheduled_at):
-        log(request, campaign, CHANGE, _("Scheduled."))
-        if campaign.scheduled_at and campaign.scheduled_at > timezone.now():
-            messages.success(request, _("Scheduled. Until it begins you can take it back."))
-        else:
-            Campaign.objects.process_soon()
-            messages.success(request, _("On its way: its messages are being queued."))
+def _send(
+    request: HttpRequest, campaign: Campaign, agreed: Agreement, now: Agreement
+) -> HttpResponse:
+    if not campaign.send(agreed):
+        # Somebody was quicker, this very moment: what they did is looked at, and said.
+        return review(request, campaign.pk)
+    log(request, campaign, CHANGE, _("Scheduled."))
+    if campaign.is_late:
+        Campaign.objects.process_soon()
+        messages.success(request, _("On its way: its messages are being queued."))
+    else:
+        messages.success(request, _("Scheduled. Until it begins you can take it back."))
+    if fewer := agreed.fewer(now):
+        said = _("It goes to %(count)s, %(fewer)s fewer than the page showed.")
+        counts = {"count": f"{now.will_receive:,}", "fewer": f"{fewer:,}"}
+        messages.warning(request, said % counts)
     return redirect("campaigns:detail", campaign.pk)
+
+
+def _already(campaign: Campaign) -> str:
+    """Says to whom Send came too late, why it did nothing."""
+    match campaign.status:
+        case Campaign.Status.SCHEDULED:
+            return _("Nothing to do: it is scheduled already.")
+        case Campaign.Status.CANCELLED:
+            return _("Nothing was sent: it was cancelled.")
+    return _("Nothing to do: it was sent already.")
 
 
 def _offset(request: HttpRequest) -> int:

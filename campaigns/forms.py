@@ -78,7 +78,11 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["devices"].queryset = Device.objects.usable()  # type: ignore[attr-defined]
+        devices = Device.objects.usable()
+        if self.instance.pk:  # one that was chosen and is off by now stays so, and is seen
+            chosen = list(self.instance.devices.values_list("pk", flat=True))
+            devices |= Device.objects.filter(pk__in=chosen)
+        self.fields["devices"].queryset = devices  # type: ignore[attr-defined]
         self.fields["target_status"].choices = [  # type: ignore[attr-defined]
             ("", _("everybody")),
             *Lead.Status.choices,

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Case, Exists, Q, Value, When
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.pacing import Holdup
 from broadcasts.rendering import check_message, validate_body
+from broadcasts.retrying import survive_conflicts
 from broadcasts.timeline import Outlook
+from campaigns.agreement import Agreement
 from campaigns.audience import Audience
 from campaigns.queryset import CampaignQuerySet
 from devices.limits import LONGEST_PAUSE
@@ -199,25 +204,73 @@ class Campaign(models.Model):
         """Returns how many of its messages have each status."""
         return self.messages.counts()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the time that it was to start at is past."""
+        return self.scheduled_at is not None and self.scheduled_at <= timezone.now()
+
+    @property
+    def mark(self) -> str:
+        """By which a page says what it showed of this campaign: what decides who gets what, when,
+        from where and how fast."""
+        decides = [
+            self.message,
+            self.attachment_id,
+            self.target_status,
+            sorted(niche.pk for niche in self.niches.all()),
+            sorted(device.pk for device in self.devices.all()),
+            self.scheduled_at.timestamp() if self.scheduled_at else None,
+            self.timezone,
+            self.min_delay_seconds,
+            self.max_delay_seconds,
+        ]
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+
+    def agreement(self, will_receive: int) -> Agreement:
+        """What somebody agrees to who sends it, having seen that so many receive it."""
+        same = Campaign.objects.saying_the_same(self).exclude(status=self.Status.DRAFT)
+        return Agreement(self.mark, will_receive, frozenset(same.values_list("pk", flat=True)))
+
+    @survive_conflicts
+    def send(self, agreed: Agreement) -> bool:
+        """Schedules it as it was agreed to. False: it is something else by now, or no draft.
+
+        With the rows locked, a save comes before and is seen, or after and finds no draft; of two
+        that say the same, the second sees the first.
+        """
+        with transaction.atomic():
+            same = Campaign.objects.saying_the_same(self).values_list("pk", flat=True)
+            rows = Campaign.objects.filter(pk__in=[self.pk, *same]).order_by("pk")
+            now = {row.pk: row for row in rows.select_for_update()}.get(self.pk)
+            if now is None:
+                return False
+            # Read once, for the mark and for schedule(): a niche is deleted without this lock.
+            models.prefetch_related_objects([now], "niches", "devices")
+            if agreed.surprises(now.agreement(agreed.will_receive)):
+                return False
+            changed = now.schedule(now.scheduled_at)
+        self.refresh_from_db()
+        return changed
+
     def schedule(self, at: datetime | None = None) -> bool:
         """Sends it at that time, or now. False: it is no draft any more, or was just scheduled."""
         return self._change(
             [self.Status.DRAFT],
             self.Status.SCHEDULED,
             scheduled_at=at or Now(),
-            for_all_niches=not self.niches.exists(),
-            from_all_devices=not self.devices.exists(),
+            for_all_niches=not self.niches.all(),
+            from_all_devices=not self.devices.all(),
         )
 
     def unschedule(self) -> bool:
-        """Makes a draft of it again, as long as no message of it is written.
+        """Makes a draft of it again, with the start that it had, as long as no message of it is
+        written.
 
         That is decided by the row that the fan-out moves before it writes: one of the two is first.
         """
         unwritten = Campaign.objects.filter(pk=self.pk, status__in=UNWRITTEN, checkpoint_lead_id=0)
         changed = unwritten.update(
             status=self.Status.DRAFT,
-            scheduled_at=None,
             started_at=None,
             resumed_at=None,
             audience_max_lead_id=None,

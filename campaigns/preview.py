@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from django.db.models import Case, Value, When
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -23,7 +24,7 @@ from devices.cards import Card
 from devices.models import Device
 from leads.models import Lead, SkipReason
 
-NAMED_DEVICES = 3
+NAMED_DEVICES = NAMED_CAMPAIGNS = 3
 
 
 @dataclass(frozen=True)
@@ -130,14 +131,15 @@ def preview_of(campaign: Campaign, offset: int = 0) -> Preview:
 
 
 def _about_others(campaign: Campaign) -> Iterator[str]:
-    """One campaign reaches nobody twice. Two of the same text do: a copy, or a draft saved again
-    by the browser's Back button."""
-    recent = timezone.now() - timedelta(days=7)
-    same = Campaign.objects.filter(message=campaign.message, scheduled_at__gte=recent)
-    if not campaign.message:  # then the file is what it says
-        same = same.filter(attachment__isnull=False, attachment=campaign.attachment)
-    for other in same.exclude(pk=campaign.pk).exclude(status__in=["draft", "cancelled"])[:3]:
-        said = _("{campaign} says the same, word for word. Whoever is in both reads it twice.")
+    """A copy, the same written in two tabs, or a draft saved again by the browser's Back button."""
+    sent_first = Case(When(status="draft", then=Value(1)), default=Value(0))
+    same = Campaign.objects.saying_the_same(campaign).order_by(sent_first, "-pk")
+    for other in same[:NAMED_CAMPAIGNS]:
+        if other.is_editable:
+            said = _("{campaign}, a draft, says the same, word for word. If both are sent, whoever "
+                     "is in both reads it twice.")  # fmt: skip
+        else:
+            said = _("{campaign} says the same, word for word. Whoever is in both reads it twice.")
         link = format_html('<a href="{}">“{}”</a>', _page(other), other.title)
         yield format_html(said, campaign=link)
 

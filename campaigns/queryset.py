@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
@@ -36,6 +37,17 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
             When(status__in=["sending", "finished"], then=by_messages), default=F("status")
         )
         return self.alias(stands=stands).filter(stands__in=statuses)
+
+    def saying_the_same(self, campaign: Campaign) -> Self:
+        """Others with the same text, word for word, that were sent in the last week or will be, or
+        are drafts of this week. One campaign reaches nobody twice; two of these do."""
+        recent = timezone.now() - timedelta(days=7)
+        same = self.filter(message=campaign.message).exclude(pk=campaign.pk)
+        if not campaign.message:  # then the file is what it says
+            same = same.filter(attachment__isnull=False, attachment=campaign.attachment)
+        drafts = Q(status="draft", updated_at__gte=recent)
+        sent = Q(scheduled_at__gte=recent) & ~Q(status__in=["draft", "cancelled"])
+        return same.filter(drafts | sent)
 
     def due(self) -> Self:
         return self.filter(status="scheduled", scheduled_at__lte=Now())

@@ -23,6 +23,14 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// The second of two clicks, which would do it twice, does nothing; a click later tries again.
+const submittedAt = new WeakMap();
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post" || event.defaultPrevented) return;
+  if (event.timeStamp - submittedAt.get(event.target) < 2000) event.preventDefault();
+  else submittedAt.set(event.target, event.timeStamp);
+});
+
 // Search and filter forms submit themselves when a choice changes.
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();

@@ -33,6 +33,16 @@ const when = () => {
 form.addEventListener("change", when);
 when();
 
+// By its Back button the browser fills in what was written, beside a count and a preview of nothing.
+const isFilledIn = ({ value, defaultValue, checked, defaultChecked, options }) =>
+  options ? [...options].some((option) => option.selected !== option.defaultSelected) :
+  checked !== defaultChecked || (defaultValue !== undefined && value !== defaultValue);
+window.addEventListener("pageshow", ({ persisted }) => {
+  count();
+  when();
+  if (persisted || [...form.elements].some(isFilledIn)) form.dispatchEvent(new Event("restored"));
+});
+
 // What is wrong with a field is told anew while somebody writes, and its mark goes by that.
 document.addEventListener("htmx:afterSettle", () => {
   for (const errors of form.querySelectorAll("[id$=_errors]")) {

@@ -100,6 +100,18 @@ def test_blockers_say_what_stands_in_the_way(
     assert says in blocker
 
 
+@pytest.mark.parametrize(
+    ("chosen", "says"), [(1, "The device chosen may not send"), (2, "None of the devices chosen")]
+)
+def test_where_only_the_devices_chosen_are_off_that_is_said(chosen: int, says: str) -> None:
+    LeadFactory()
+    DeviceFactory()
+
+    (blocker,) = Audience(devices=DeviceFactory.create_batch(chosen, enabled=False)).blockers()
+
+    assert says in blocker
+
+
 def test_nothing_stands_in_the_way_of_a_lead_and_a_device() -> None:
     LeadFactory()
     DeviceFactory(status=Device.Status.OFFLINE)  # offline now is not off for good

@@ -56,10 +56,27 @@ def test_cancelling_ends_what_has_not_begun_and_leaves_what_is_in_hand(
     assert (waiting.status, in_hand.status) == ("cancelled", "queued")
 
 
-def test_a_scheduled_campaign_can_be_taken_back(operator_client: Client) -> None:
-    campaign = CampaignFactory(status="scheduled", scheduled_at=timezone.now() + timedelta(hours=1))
+def test_a_scheduled_campaign_can_be_taken_back_and_keeps_its_start(
+    operator_client: Client,
+) -> None:
+    at = timezone.now() + timedelta(hours=1)
+    campaign = CampaignFactory(status="scheduled", scheduled_at=at)
     operator_client.post(url("unschedule", campaign))
     assert status_of(campaign) == "draft"
+    form = operator_client.get(url("edit", campaign))
+    text = form.content.decode()
+    assert at.astimezone(campaign.zone).strftime("%Y-%m-%dT%H:%M") in text
+    assert form.context["form"]["when"].value() == "later"
+    assert "The time it was to start at is past." not in text
+
+
+def test_a_start_that_is_past_when_it_is_taken_back_is_said_to_be(operator_client: Client) -> None:
+    at = timezone.now() - timedelta(hours=1)
+    campaign = CampaignFactory(status="scheduled", scheduled_at=at)
+    operator_client.post(url("unschedule", campaign))
+    for page in ("edit", "review"):
+        text = operator_client.get(url(page, campaign)).content.decode()
+        assert "The time it was to start at is past." in text
 
 
 @pytest.mark.parametrize("name", ["pause", "cancel", "resume", "unschedule"])

@@ -90,10 +90,10 @@ def send_campaign(browser: Browser, text: str) -> Campaign:
     }  # fmt: skip
     review = browser.post(reverse("campaigns:create"), written)["Location"]
     offered = browser.get(review).content.decode()
-    (expected,) = re.findall(r'name="expected" value="(\d+)"', offered)
-    assert re.search(rf"Send {expected} message", offered)
+    (agreed,) = re.findall(r'name="agreed" value="([^"]+)"', offered)
+    assert re.search(r"Send \d+ message", offered)
     campaign = Campaign.objects.get(title=text)
-    sent = browser.post(review, {"expected": expected})
+    sent = browser.post(review, {"agreed": agreed})
     assert sent["Location"] == reverse("campaigns:detail", args=[campaign.pk])
     scheduler = start("manage.py", "process_campaigns")
     said, _ = scheduler.communicate(timeout=60)
