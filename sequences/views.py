@@ -113,10 +113,11 @@ def _change(
 
 
 def _form_page(request: HttpRequest, sequence: Sequence, flag: int, *, extra: int) -> HttpResponse:
-    """The sequence with its steps. The button "Add a step" shows the same form with one more."""
+    """The sequence with its steps. The button "Add a step" shows the same form with one more; and
+    the page posts what was entered and never saved, to be shown again."""
     data = request.POST.copy() if request.method == "POST" else None
-    adding = data is not None and "add_step" in data
-    if data is not None and adding:
+    adding = data is not None and not {"add_step", "restored"}.isdisjoint(data)
+    if data is not None and "add_step" in data:
         _one_more(data)
     form = SequenceForm(data, instance=sequence)
     steps = step_formset(extra)(data, request.FILES or None, instance=sequence, prefix="steps")
