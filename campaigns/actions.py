@@ -73,6 +73,20 @@ def _cancel_effect(progress: Progress) -> str:
     return f"{gone % {'count': f'{progress.waiting:,}'}} {_finishing(progress)}"
 
 
+def _again(progress: Progress, status: str, said: str) -> str:
+    """Says how many are sent again, and who is left out by now, and why: before, for once it is
+    done they are found missing."""
+    all_of_them = progress.counts[status]
+    left_out = _messages(progress.campaign, status).left_out()
+    again = said % {"count": f"{all_of_them - sum(left_out.values()):,}"}
+    if not left_out:
+        return again
+    why = ", ".join(f"{reason.label} {count:,}" for reason, count in left_out.items())
+    return f"{again} " + _("Left out by now, of all %(all)s: %(why)s.") % {
+        "all": f"{all_of_them:,}", "why": why
+    }  # fmt: skip
+
+
 PAUSE = Action(
     "pause", gettext_lazy("Pause"), "pause", False,
     lambda p: p.status in (Status.SCHEDULED, *RUNNING),
@@ -105,16 +119,16 @@ CANCEL = Action(
 RETRY = Action(
     "retry", gettext_lazy("Retry failed"), "refresh", False,
     lambda p: p.counts["failed"] > 0 and p.campaign.status not in (Status.DRAFT, Status.CANCELLED),
-    lambda p: _("%(count)s failed messages go back in line. Nothing of them was ever sent, so "
-                "nobody gets it twice.") % {"count": f"{p.counts['failed']:,}"},
+    lambda p: _again(p, "failed", _("%(count)s failed messages go back in line. Nothing of them was "
+                                    "ever sent, so nobody gets it twice.")),
     lambda campaign, by: _messages(campaign, "failed").retry_failed(by=by),
     gettext_lazy("The failed messages are in line again."),
 )  # fmt: skip
 RESCHEDULE = Action(
     "reschedule", gettext_lazy("Send the expired"), "clock", False,
     lambda p: p.counts["expired"] > 0 and p.campaign.status not in (Status.DRAFT, Status.CANCELLED),
-    lambda p: _("%(count)s messages that came too late to be sent go back in line, from now.")
-    % {"count": f"{p.counts['expired']:,}"},
+    lambda p: _again(p, "expired", _("%(count)s messages that came too late to be sent go back in "
+                                     "line, from now.")),
     lambda campaign, by: _messages(campaign, "expired").reschedule_expired(by=by),
     gettext_lazy("The expired messages are in line again."),
 )  # fmt: skip
