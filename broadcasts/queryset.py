@@ -14,7 +14,7 @@ from broadcasts import claiming
 from broadcasts.pacing import Pace, random_gap
 from broadcasts.retrying import survive_conflicts
 from devices.models import Device
-from leads.models import Lead, SkipReason
+from leads.models import Lead, SkipReason, skip_reason
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -252,6 +252,15 @@ class BroadcastMessageQuerySet(models.QuerySet["BroadcastMessage"]):
         # A campaign that was finished is under way again, and can be paused.
         self._campaigns().filter(pk__in=restarts.campaign_ids).reopen()
         return moved
+
+    def left_out(self) -> dict[SkipReason, int]:
+        """How many of these would be left out by now, by reason: sent again, they are not sent."""
+        whose = self.filter(lead__isnull=False).annotate(why=skip_reason("lead__"))
+        counts = whose.exclude(why="").order_by().values_list("why").annotate(Count("pk"))
+        found = dict(counts)
+        if gone := self.filter(lead__isnull=True).count():
+            found[SkipReason.LEAD_DELETED] = gone
+        return {reason: found[reason] for reason in SkipReason if reason in found}
 
     def may_start_over(self) -> Self:
         """Of these, what the verbs above would put back in the queue."""

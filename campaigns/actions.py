@@ -80,8 +80,8 @@ def _cancel_effect(progress: Progress) -> str:
 
 def _retry_effect(progress: Progress) -> str:
     said = _("%(count)s failed messages go back in line. Nothing of them was ever sent, so nobody "
-             "gets it twice.") % {"count": f"{progress.counts['failed']:,}"}  # fmt: skip
-    return " ".join([said, *_from_another(progress.campaign, "failed")])
+             "gets it twice.")  # fmt: skip
+    return " ".join([_again(progress, "failed", said), *_from_another(progress.campaign, "failed")])
 
 
 def _reschedule_effect(progress: Progress) -> str:
@@ -89,8 +89,10 @@ def _reschedule_effect(progress: Progress) -> str:
         "%(count)s expired message goes back in line, from now.",
         "%(count)s expired messages go back in line, from now.",
         progress.counts["expired"],
-    ) % {"count": f"{progress.counts['expired']:,}"}
-    return " ".join([said, *_from_another(progress.campaign, "expired")])
+    )
+    return " ".join(
+        [_again(progress, "expired", said), *_from_another(progress.campaign, "expired")]
+    )
 
 
 def _from_another(campaign: Campaign, status: str) -> Iterator[str]:
@@ -102,6 +104,20 @@ def _from_another(campaign: Campaign, status: str) -> Iterator[str]:
                 "send.")  # fmt: skip
     else:
         yield _("Those whose device was deleted leave from another.")
+
+
+def _again(progress: Progress, status: str, said: str) -> str:
+    """Says how many are sent again, and who is left out by now, and why: before, for once it is
+    done they are found missing."""
+    all_of_them = progress.counts[status]
+    left_out = _messages(progress.campaign, status).left_out()
+    again = said % {"count": f"{all_of_them - sum(left_out.values()):,}"}
+    if not left_out:
+        return again
+    why = ", ".join(f"{reason.label} {count:,}" for reason, count in left_out.items())
+    return f"{again} " + _("Left out by now, of all %(all)s: %(why)s.") % {
+        "all": f"{all_of_them:,}", "why": why
+    }  # fmt: skip
 
 
 PAUSE = Action(

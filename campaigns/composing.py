@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from broadcasts.rendering import VARIABLES
@@ -30,6 +31,8 @@ def create(request: HttpRequest) -> HttpResponse:
     return _compose(request, Campaign())
 
 
+# The browser's Back button loads it anew: else it would show what was stored before it was saved.
+@never_cache
 @permission_required("campaigns.change_campaign", raise_exception=True)
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     campaign = get_object_or_404(Campaign, pk=pk)
@@ -109,16 +112,16 @@ def _compose(request: HttpRequest, campaign: Campaign) -> HttpResponse:
     form = CampaignForm(request.POST or None, request.FILES or None, instance=campaign)
     then = request.POST.get("then", "")
     if then in ("save", "review") and form.is_valid():
-        if not form.save_draft(request.user):
-            messages.warning(
-                request, _("Somebody has scheduled it meanwhile: nothing was changed.")
-            )
+        if form.save_draft(request.user):
+            log(request, form.instance, ADDITION if is_new else CHANGE, _("Saved the draft."))
+            if then == "review" and request.user.has_perm("campaigns.send_campaign"):
+                return redirect("campaigns:review", form.instance.pk)
+            messages.success(request, _("Saved as a draft. Nothing is sent yet."))
+            return redirect("campaigns:edit", form.instance.pk)
+        if not form.errors:
+            said = _("Somebody has scheduled it meanwhile: nothing was changed.")
+            messages.warning(request, said)
             return redirect("campaigns:detail", campaign.pk)
-        log(request, form.instance, ADDITION if is_new else CHANGE, _("Saved the draft."))
-        if then == "review" and request.user.has_perm("campaigns.send_campaign"):
-            return redirect("campaigns:review", form.instance.pk)
-        messages.success(request, _("Saved as a draft. Nothing is sent yet."))
-        return redirect("campaigns:edit", form.instance.pk)
     context = _context(form, _offset(request)) | {
         "campaign": campaign,
         "zones": zones(),

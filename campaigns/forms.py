@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models.functions import Now
 from django.forms.utils import from_current_timezone
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -21,6 +22,7 @@ from campaigns.models import Campaign
 from campaigns.preview import Preview, preview
 from devices.models import Device, validate_timezone
 from leads.models import Lead
+from leads.versions import Outdated, Version, digest, outdated
 
 # Who means to send later than that has mistyped the year.
 FURTHEST_DAYS = 365
@@ -88,8 +90,11 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
             *Lead.Status.choices,
         ]
         self.fields["timezone"].validators = [validate_timezone]
+        # What it was is what is stored, and not what a page says that it was.
+        self.fields["timezone"].show_hidden_initial = False
         for name in ("min_delay_seconds", "max_delay_seconds"):
             self.fields[name].widget.attrs["min"] = 0
+        self.version = Version.posted(_version(self.instance), self.data)
         if self.instance.scheduled_at:
             local = self.instance.scheduled_at.astimezone(self.instance.zone)
             self.initial["when"] = "later"
@@ -123,10 +128,11 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
         return moment
 
     def save_draft(self, user: AbstractBaseUser | AnonymousUser) -> bool:
-        """Stores the draft, a new one as `user`'s. False: somebody has scheduled it meanwhile.
+        """Stores the draft, a new one as `user`'s. False: somebody has scheduled it meanwhile;
+        or, and then the form says so, saved something else since the page was loaded.
 
-        Compare-and-set, in one transaction with the audience: what is scheduled stays as it was
-        when it was reviewed.
+        With the row locked, in one transaction with the audience: what is scheduled stays as it was
+        when it was reviewed, and nothing is overwritten that the page has not shown.
         """
         draft = self.instance
         draft.scheduled_at = self.cleaned_data.get("scheduled_at")
@@ -136,11 +142,21 @@ class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at 
             return True
         names = [*(set(self._meta.fields or ()) - {"niches", "devices"}), "scheduled_at"]
         with transaction.atomic():
-            unchanged = Campaign.objects.filter(pk=draft.pk, status=Campaign.Status.DRAFT)
-            values = {name: getattr(draft, name) for name in names}
-            if not unchanged.update(**values, updated_at=Now()):
+            drafts = Campaign.objects.filter(pk=draft.pk, status=Campaign.Status.DRAFT)
+            stored = drafts.select_for_update().first()
+            if stored is None or not self._is_up_to_date(stored):
                 return False
+            values = {name: getattr(draft, name) for name in names}
+            drafts.update(**values, updated_at=Now())
             self._save_m2m()  # type: ignore[attr-defined]  # Django's own, not in the stubs
+        return True
+
+    def _is_up_to_date(self, stored: Campaign) -> bool:
+        try:
+            self.version.check(_version(stored), has_changes=self.has_changed())
+        except Outdated:
+            self.add_error(None, outdated(reverse("campaigns:detail", args=[stored.pk])))
+            return False
         return True
 
     def audience(self) -> Audience:
@@ -188,6 +204,24 @@ class CampaignFilterForm(forms.Form):
         required=False,
         choices=[("", _("any state")), *Campaign.Status.choices],
         widget=forms.Select(attrs={"data-submits": True}),
+    )
+
+
+def _version(campaign: Campaign) -> str:
+    """By which the form tells what it shows of a draft from what is stored by now."""
+    if campaign.pk is None:
+        return ""
+    return digest(
+        campaign.title,
+        campaign.message,
+        campaign.attachment_id,
+        sorted(campaign.niches.values_list("pk", flat=True)),
+        sorted(campaign.devices.values_list("pk", flat=True)),
+        campaign.target_status,
+        campaign.scheduled_at,
+        campaign.timezone,
+        campaign.min_delay_seconds,
+        campaign.max_delay_seconds,
     )
 
 

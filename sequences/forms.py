@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from devices.models import Device
 from leads.models import Trigger
 from leads.tags import fold_tag
+from leads.versions import Outdated, Version, digest, outdated
 from sequences.models import Sequence
 from sequences.queryset import SequenceQuerySet
 from sequences.standing import Newcomers, newcomers
@@ -24,7 +25,7 @@ else:
 
 
 class Overtaken(Exception):
-    """Somebody else has changed the sequence since this form was read."""
+    """Somebody else has changed the sequence this very moment."""
 
 
 class SequenceForm(_SequenceForm):
@@ -45,6 +46,7 @@ class SequenceForm(_SequenceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.version = Version.posted(_version(self.instance), self.data)
         devices = Device.objects.kept()
         if self.instance.pk:
             # A deleted one stays ticked: left out, it would no longer be said that it was chosen.
@@ -111,12 +113,37 @@ class SequenceForm(_SequenceForm):
 def save_with_steps(form: SequenceForm, steps: BaseStepFormSet) -> Sequence | None:
     """Saves a valid form and its valid formset, both or neither, and returns the sequence.
 
-    None: somebody else was faster, with its state, its trigger or a step at the same position.
+    None: somebody else was faster, with its state, its trigger or a step at the same position, or
+    has saved it since the page was loaded. The form says so.
     """
+    pk = form.instance.pk
     try:
         with transaction.atomic():
+            for stored in Sequence.objects.select_for_update().filter(pk=pk):
+                has_changes = form.has_changed() or steps.has_changed()
+                form.version.check(_version(stored), has_changes=has_changes)
             steps.instance = form.save()
             steps.save()
+    except Outdated:
+        form.add_error(None, outdated(reverse("sequences:detail", args=[pk])))
+        return None
     except (Overtaken, IntegrityError):
+        form.add_error(None, _("Somebody changed the sequence this moment. Save it again."))
         return None
     return steps.instance
+
+
+def _version(sequence: Sequence) -> str:
+    """By which the form tells what it shows of a sequence from what is stored by now."""
+    if sequence.pk is None:
+        return ""
+    steps = sequence.steps.order_by("pk").values_list(
+        "pk", "position", "message", "attachment", "delay_seconds"
+    )
+    return digest(
+        sequence.name,
+        sequence.description,
+        sequence.trigger_id,
+        sorted(sequence.devices.values_list("pk", flat=True)),
+        list(steps),
+    )

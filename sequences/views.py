@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from leads.paging import key_in
@@ -55,6 +56,8 @@ def create(request: HttpRequest) -> HttpResponse:
     return _form_page(request, Sequence(), ADDITION, extra=2)
 
 
+# The browser's Back button loads it anew: else it would show what was stored before it was saved.
+@never_cache
 @permission_required("sequences.change_sequence", raise_exception=True)
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return _form_page(request, get_object_or_404(Sequence, pk=pk), CHANGE, extra=0)
@@ -110,10 +113,11 @@ def _change(
 
 
 def _form_page(request: HttpRequest, sequence: Sequence, flag: int, *, extra: int) -> HttpResponse:
-    """The sequence with its steps. The button "Add a step" shows the same form with one more."""
+    """The sequence with its steps. The button "Add a step" shows the same form with one more; and
+    the page posts what was entered and never saved, to be shown again."""
     data = request.POST.copy() if request.method == "POST" else None
-    adding = data is not None and "add_step" in data
-    if data is not None and adding:
+    adding = data is not None and not {"add_step", "restored"}.isdisjoint(data)
+    if data is not None and "add_step" in data:
         _one_more(data)
     form = SequenceForm(data, instance=sequence)
     steps = step_formset(extra)(data, request.FILES or None, instance=sequence, prefix="steps")
@@ -124,8 +128,6 @@ def _form_page(request: HttpRequest, sequence: Sequence, flag: int, *, extra: in
             _log(request, saved, flag, _("Saved with its steps."))
             messages.success(request, _("Saved."))
             return redirect("sequences:detail", saved.pk)
-        if not question:
-            form.add_error(None, _("Somebody changed the sequence this moment. Save it again."))
         context |= question
     return render(request, "sequences/form.html", context)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.models import Campaign
-from tests.factories import BroadcastMessageFactory, CampaignFactory
+from tests.factories import BroadcastMessageFactory, CampaignFactory, LeadFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -99,6 +100,29 @@ def test_failed_messages_go_back_in_line(operator_client: Client) -> None:
     of_another.refresh_from_db()
     assert (failed.status, failed.error_message) == ("pending", "")
     assert of_another.status == "failed"
+
+
+@pytest.mark.parametrize(("name", "status"), [("retry", "failed"), ("reschedule", "expired")])
+def test_who_will_not_get_it_any_more_is_said_before(
+    operator_client: Client, name: str, status: str
+) -> None:
+    campaign = CampaignFactory(sending=True)
+    for lead in (*LeadFactory.create_batch(3), *LeadFactory.create_batch(2, opted_out=True)):
+        BroadcastMessageFactory(campaign=campaign, status=status, lead=lead)
+    LeadFactory(opted_out=True)
+    gone = BroadcastMessageFactory(campaign=campaign, status=status)
+    gone.lead.delete()
+    text = operator_client.get(url(name, campaign)).content.decode()
+    assert re.search(r"\b3 (failed )?messages", text)
+    assert "Left out by now, of all 6: opted out 2, lead was deleted 1." in text
+
+
+def test_where_nobody_is_left_out_nothing_is_said_of_it(operator_client: Client) -> None:
+    campaign = CampaignFactory(sending=True)
+    BroadcastMessageFactory.create_batch(2, campaign=campaign, status="failed")
+    text = operator_client.get(url("retry", campaign)).content.decode()
+    assert "2 failed messages" in text
+    assert "Left out" not in text
 
 
 def test_nothing_of_a_cancelled_campaign_is_tried_again(operator_client: Client) -> None:
