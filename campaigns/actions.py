@@ -119,8 +119,8 @@ CANCEL = Action(
 RETRY = Action(
     "retry", gettext_lazy("Retry failed"), "refresh", False,
     lambda p: p.counts["failed"] > 0 and p.campaign.status not in (Status.DRAFT, Status.CANCELLED),
-    lambda p: _again(p, "failed", _("%(count)s failed messages go back in line. Nothing of them was "
-                                    "ever sent, so nobody gets it twice.")),
+    lambda p: _again(p, "failed", _("%(count)s failed messages go back in line. Nothing of them "
+                                    "was ever sent, so nobody gets it twice.")),
     lambda campaign, by: _messages(campaign, "failed").retry_failed(by=by),
     gettext_lazy("The failed messages are in line again."),
 )  # fmt: skip

@@ -205,7 +205,7 @@ class CampaignFilterForm(forms.Form):
 
 def _version(campaign: Campaign) -> str:
     """By which the form tells what it shows of a draft from what is stored by now."""
-    if campaign.pk is None:
+    if campaign._state.adding:
         return ""
     return digest(
         campaign.title,

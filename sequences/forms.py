@@ -135,7 +135,7 @@ def save_with_steps(form: SequenceForm, steps: BaseStepFormSet) -> Sequence | No
 
 def _version(sequence: Sequence) -> str:
     """By which the form tells what it shows of a sequence from what is stored by now."""
-    if sequence.pk is None:
+    if sequence._state.adding:
         return ""
     steps = sequence.steps.order_by("pk").values_list(
         "pk", "position", "message", "attachment", "delay_seconds"

@@ -78,7 +78,7 @@ def test_steps_that_were_added_are_still_there_as_well(page: Page, operator: Use
 
 
 def test_nobody_sees_what_another_has_entered(page: Page, operator: User) -> None:
-    other = User.objects.create_user("other", password="a pass phrase")  # noqa: S106
+    other = User.objects.create_user("other", password="a pass phrase")
     other.groups.add(Group.objects.get(name="Operator"))
     sign_in(page, operator)
     page.goto(NEW)
