@@ -40,6 +40,12 @@ def moment(at: datetime | None, shape: str = "D j M") -> str:
 
 
 @register.filter
+def foreign(zone: str) -> str:
+    """Returns the zone's name where it is not the reader's, and nothing where it is."""
+    return "" if zone == timezone.get_default_timezone_name() else zone
+
+
+@register.filter
 def within(at: datetime | None, forecast: Expected) -> str:
     """Returns day and time of what a forecast says, with the seconds of a short one."""
     if at is None:

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
 from tests.factories import (
     BroadcastMessageFactory,
@@ -147,6 +148,21 @@ def test_buttons_are_replaced_only_when_the_state_has_changed(operator_client: C
     for was in ("paused/paused", "finished/sending", "sending/finished"):
         changed = operator_client.get(url, {"was": was, "step": "0"}, **asked).content.decode()
         assert "<dialog" in changed
+
+
+def test_what_a_dialog_says_moves_with_the_page(operator_client: Client) -> None:
+    campaign = with_messages(pending=3)
+    url = reverse("campaigns:progress", args=[campaign.pk])
+    htmx = {"HX-Request": "true"}
+    was = operator_client.get(url, headers=htmx).context["progress"].states
+    BroadcastMessage.objects.filter(pk=campaign.messages.first().pk).update(status="queued")
+    text = operator_client.get(url, {"was": was}, headers=htmx).content.decode()
+    assert "<dialog" not in text
+    for name in ("pause", "cancel"):
+        said = re.search(rf'<p id="effect-{name}" hx-swap-oob="true">(.*?)</p>', text)
+        assert said
+        assert said[1].startswith("2 waiting messages")
+        assert "1 that is being sent now will finish" in said[1]
 
 
 def test_a_scheduled_page_is_loaded_anew_when_the_campaign_begins(viewer_client: Client) -> None:
