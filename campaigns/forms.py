@@ -211,18 +211,7 @@ def _version(campaign: Campaign) -> str:
     """By which the form tells what it shows of a draft from what is stored by now."""
     if campaign._state.adding:
         return ""
-    return digest(
-        campaign.title,
-        campaign.message,
-        campaign.attachment_id,
-        sorted(campaign.niches.values_list("pk", flat=True)),
-        sorted(campaign.devices.values_list("pk", flat=True)),
-        campaign.target_status,
-        campaign.scheduled_at,
-        campaign.timezone,
-        campaign.min_delay_seconds,
-        campaign.max_delay_seconds,
-    )
+    return digest(campaign.title, campaign.mark)
 
 
 def zones() -> list[str]:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import hashlib
-import json
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +24,7 @@ from devices.limits import LONGEST_PAUSE
 from devices.models import Device, default_timezone, validate_timezone
 from devices.queryset import DeviceQuerySet
 from leads.models import Lead
+from leads.versions import digest
 
 # So many messages are moved while the operator waits; the scheduler moves the rest.
 AT_ONCE = 10_000
@@ -213,7 +212,7 @@ class Campaign(models.Model):
     def mark(self) -> str:
         """By which a page says what it showed of this campaign: what decides who gets what, when,
         from where and how fast."""
-        decides = [
+        return digest(
             self.message,
             self.attachment_id,
             self.target_status,
@@ -223,8 +222,7 @@ class Campaign(models.Model):
             self.timezone,
             self.min_delay_seconds,
             self.max_delay_seconds,
-        ]
-        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+        )
 
     def agreement(self, will_receive: int) -> Agreement:
         """What somebody agrees to who sends it, having seen that so many receive it."""
