@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from broadcasts.models import BroadcastMessage
 
-# What the same person may still get, or have got, under another number.
-OPEN = ("processing", "queued", "unknown")
+# What the same person may still get, or may have got, under another number.
+IN_DOUBT = ("processing", "queued", "unknown")
 WAITS = "waits"  # a refusal for now, and no reason to leave anybody out
 
 
@@ -110,7 +110,7 @@ def _refuse_second(model: type[BroadcastMessage], claimed: Sequence[Claimed]) ->
         return
     people = sorted({m.lead_person_id or 0 for m in of_several})
     numbers = dict(Lead.objects.filter(person__in=people).values_list("pk", "person_id"))
-    messages = model.objects.filter(lead__in=list(numbers), status__in=[*OPEN, "sent"])
+    messages = model.objects.filter(lead__in=list(numbers), status__in=[*IN_DOUBT, "sent"])
     # Not what was claimed beside it and is left out itself.
     messages = messages.exclude(pk__in=[m.pk for m in claimed if m.refusal])
     had: dict[tuple[int | None, ...], dict[int | None, str]] = defaultdict(dict)
@@ -119,8 +119,10 @@ def _refuse_second(model: type[BroadcastMessage], claimed: Sequence[Claimed]) ->
         had[numbers[lead_id or 0], campaign_id, step_id][lead_id] = status
     for message in of_several:
         origin = message.campaign_id, message.sequence_step_id
-        others = had[message.lead_person_id, *origin] if any(origin) else {}
-        others.pop(message.lead_id, None)
+        if not any(origin):
+            continue
+        numbers_had = had[message.lead_person_id, *origin].items()
+        others = {status for lead_id, status in numbers_had if lead_id != message.lead_id}
         if others:
-            # What is still open may come back, and then nobody would get it.
-            message.refusal = SkipReason.DUPLICATE if "sent" in others.values() else WAITS
+            # What is in doubt may come back, and then nobody would get it.
+            message.refusal = SkipReason.DUPLICATE if "sent" in others else WAITS

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from broadcasts.claimed import OPEN, keys
+from broadcasts.claimed import IN_DOUBT, keys
 from broadcasts.queryset import BroadcastMessageQuerySet
 from broadcasts.workers import WorkerQuerySet
 from leads.models import SkipReason
@@ -212,7 +212,7 @@ class BroadcastMessage(models.Model):
             lead__person=self.lead.person_id,
             campaign=self.campaign_id,
             sequence_step=self.sequence_step_id,
-            status__in=OPEN,
+            status__in=IN_DOUBT,
         )
         return others.exclude(lead=self.lead_id).exists()
 
