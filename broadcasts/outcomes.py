@@ -8,8 +8,6 @@ message changes nothing.
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,14 +196,12 @@ def settle_unknown(
     sessions: Mapping[int, Session],
     *,
     in_flight: Sequence[Claimed] = (),
-    until: float = math.inf,
 ) -> int:
     """Asks the transports {device id: session} about these messages, whose outcome got lost;
     returns how many they settled.
 
     `in_flight` is what these very sessions are sending: declared unknown because it takes too
-    long, it may still leave, so that "not sent" would not be the last word. No more is asked after
-    `until`, by the monotonic clock.
+    long, it may still leave, so that "not sent" would not be the last word.
     """
     unknown = BroadcastMessage.objects.filter(pk__in=keys, status="unknown")
     # What was handed over before this session was paired is not in its memory, sent or not.
@@ -213,8 +209,6 @@ def settle_unknown(
     sending = {message.pk for message in in_flight}
     settled = 0
     for message in unknown.order_by("pk"):
-        if time.monotonic() >= until:
-            break
         session = sessions.get(message.device_id or 0)
         if message.pk in sending or not session:
             continue

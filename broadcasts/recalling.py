@@ -11,7 +11,7 @@ from broadcasts.outcomes import settle_unknown, unknown_of
 ASK_AGAIN_SECONDS = 60.0
 ASKED_AT_ONCE = 500
 # The one thread that asks also keeps the leases: after so long it goes on with something else.
-LONGEST_SECONDS, AT_A_TIME = 1.0, 10
+LONGEST_SECONDS = 1.0
 
 
 class Recalling:
@@ -36,11 +36,8 @@ class Recalling:
         connected = {pk: lease for pk, lease in held.items() if lease.connected}
         sessions = {pk: lease.session for pk, lease in connected.items()}
         in_flight = [m for lease in connected.values() if (m := lease.in_flight)]
-        while keys:
-            settle_unknown(
-                keys[:AT_A_TIME], sessions, in_flight=in_flight, until=now + LONGEST_SECONDS
-            )
-            del keys[:AT_A_TIME]
+        for n, key in enumerate(keys, 1):
+            settle_unknown([key], sessions, in_flight=in_flight)
             if time.monotonic() >= now + LONGEST_SECONDS:
-                self._to_ask = list(dict.fromkeys(self._to_ask + keys))
+                self._to_ask = list(dict.fromkeys(keys[n:] + self._to_ask))
                 return
