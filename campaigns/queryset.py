@@ -62,9 +62,12 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         """That campaign, as long as it is being queued as when it was read. Not one that was made a
         draft since, changed, and begun anew: a pass that was slow would write what it read before.
         """
-        # No equality: SQLite's own clock writes fewer digits than a value that is compared with it.
         begun = self.filter(pk=campaign.pk, status="queuing")
-        return begun.filter(started_at__lte=campaign.started_at) if campaign.started_at else begun
+        if campaign.started_at is None:
+            return begun
+        # SQLite compares text, and its clock writes three digits, where a value has six, or none on
+        # the full second. Nobody begins it anew within a millisecond.
+        return begun.filter(started_at__lt=campaign.started_at + timedelta(milliseconds=1))
 
     def process(self) -> dict[str, int]:
         """One pass of the scheduler: starts what is due, queues, and finishes what is done.

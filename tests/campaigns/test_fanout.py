@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import CharField, Value
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
@@ -42,6 +43,19 @@ def process(campaign: Campaign) -> Campaign:
 
 def phones(campaign: Campaign) -> list[str]:
     return sorted(campaign.messages.values_list("recipient_phone", flat=True))
+
+
+@pytest.mark.parametrize("fraction", [".000", ".500"])
+def test_it_is_queued_whatever_fraction_of_a_second_it_began_at(fraction: str) -> None:
+    LeadFactory()
+    campaign = CampaignFactory(status="queuing", scheduled_at=timezone.now())
+    # As SQLite's own clock writes it.
+    began_at = Value(f"2026-11-27 06:00:00{fraction}", output_field=CharField())
+    Campaign.objects.update(started_at=began_at)
+    campaign.refresh_from_db()
+
+    assert fanout.fan_out(campaign)
+    assert campaign.messages.count() == 1
 
 
 def test_every_lead_of_the_audience_has_one_message_and_it_adds_up() -> None:
