@@ -61,6 +61,7 @@ def test_whoever_takes_a_device_over_begins_the_pause_anew_behind_what_was_hande
 
     assert BroadcastMessage.objects.get().status == "unknown"
     assert heir.held[device.pk].slot.next_send_at == next_send_at(device) >= before + MINUTE
+    heir.give_back([device.pk])
 
 
 def test_so_does_the_scheduler_when_it_is_first() -> None:
@@ -127,6 +128,7 @@ def test_who_sent_late_says_so_although_the_device_is_another_s_by_now() -> None
     outcomes.record(sent)
 
     assert next_send_at(device) == now + MINUTE + 15 * SECOND
+    former.give_back([device.pk])
 
 
 def test_who_gives_a_device_back_leaves_all_of_the_pause_to_the_next() -> None:

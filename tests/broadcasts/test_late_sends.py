@@ -72,6 +72,7 @@ def test_a_send_that_is_never_answered_does_not_keep_the_device(
     # The session that took over knows that it never left.
     turn_until(broadcaster, lambda: status_of(first) == "sent")
     assert (copies(first), copies(second)) == (1, 1)
+    broadcaster._finish()
 
 
 @pytest.mark.parametrize("is_lost", [False, True], ids=["given up", "lost"])
