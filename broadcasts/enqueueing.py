@@ -62,6 +62,9 @@ UNLESS_THERE = {
 NAME_OR = "CASE WHEN HEX(l.name) <> '' THEN l.name ELSE %s END"
 JOINED = {"mysql": "CONCAT(%s, {name}, %s)", "sqlite": "(%s || {name} || %s)"}
 
+# A cluster has several behind one address. Nodes on one host differ in their port.
+SERVER = "SELECT @@hostname, @@port, @@server_id"
+
 
 # One message of a campaign: lead, device, lane, skip reason, when it expires, text. Without a text,
 # the greeting that all share is its text. A bare tuple: there are a million.
@@ -77,6 +80,16 @@ def enqueue(messages: Iterable[BroadcastMessage], *, unique: tuple[str, str]) ->
         update_fields=["recipient_phone"],
         unique_fields=unique if connection.features.supports_update_conflicts_with_target else None,
     )
+
+
+def server() -> tuple[Any, ...]:
+    """Returns what tells the server that this connection leads to from others; all alike on
+    SQLite."""
+    if connection.vendor == "sqlite":
+        return ()
+    with connection.cursor() as cursor:
+        cursor.execute(SERVER)
+        return tuple(cursor.fetchone())
 
 
 def stage(entries: Sequence[Entry]) -> None:

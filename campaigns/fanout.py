@@ -11,7 +11,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,13 +23,13 @@ from django.utils import timezone
 
 from broadcasts.acquaintance import known
 from broadcasts.allocation import DRIFT, Allocation
-from broadcasts.enqueueing import Entry, enqueue_staged, stage
+from broadcasts.enqueueing import Entry, enqueue_staged, server, stage
 from broadcasts.models import BroadcastMessage
 from broadcasts.rendering import greeting_of, prepare, variables_of
 from broadcasts.retrying import survive_conflicts
 from campaigns.audience import Audience
 from campaigns.models import Campaign
-from campaigns.read_ahead import read_ahead
+from campaigns.pipeline import pipeline
 from devices.models import Device
 from leads.models import Lead, LeadQuerySet
 
@@ -45,6 +45,16 @@ GRAIN = timedelta(minutes=5)
 Priority = BroadcastMessage.Priority
 # Makes messages of recipients, and of who has talked with which device.
 Placing = Callable[[Iterable[Any], set[tuple[int, int]]], list[Entry]]
+
+
+@dataclass
+class Page:
+    """The messages of PAGE leads, up to this one."""
+
+    entries: list[Entry]
+    last_lead_id: int
+    # Lies ready on the connection of the thread that made this.
+    is_staged: bool = False
 
 
 def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
@@ -66,29 +76,33 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         logger.warning("Campaign %s waits: no device may send", campaign.pk)
         Campaign.objects.begun_as(campaign).update(resumed_at=Now())
         return False
+    home = server()
     if not _freeze_audience(campaign) or time.monotonic() >= stop_at:
         return False
-    pages_ahead = read_ahead(
-        _pages(campaign, audience, _placing(campaign, allocation, starts_at)),
-        # Nodes of Galera hear of everything in one order (those of MySQL's group replication by
-        # replica_preserve_commit_order): who knows of the frozen audience knows all of its leads.
-        is_up_to_date=Campaign.objects.filter(
-            pk=campaign.pk, audience_max_lead_id=campaign.audience_max_lead_id
-        ).exists,
-    )
-    with closing(pages_ahead) as pages:
-        for entries, last_lead_id in pages:
-            if time.monotonic() >= stop_at or not _commit_page(campaign, entries, last_lead_id):
-                return False
-    return _complete(campaign)
+    pages = _pages(campaign, audience, _placing(campaign, allocation, starts_at))
+
+    def leads_here() -> bool:
+        return server() == home
+
+    def prepare() -> Page | None:
+        # It may have been connected anew meanwhile: another node of a cluster need not have heard
+        # of all leads of the audience. The next pass goes on.
+        if not leads_here():
+            return None
+        if page := next(pages, None):
+            _stage(page)
+        return page
+
+    def write(page: Page) -> bool:
+        return time.monotonic() < stop_at and _commit_page(campaign, page)
+
+    return pipeline(prepare, write, leads_here=leads_here) and _complete(campaign)
 
 
-def _pages(
-    campaign: Campaign, audience: Audience, placed: Placing
-) -> Iterator[tuple[list[Entry], int]]:
-    """Yields the messages of PAGE leads at a time, and the last of these leads' ids.
+def _pages(campaign: Campaign, audience: Audience, placed: Placing) -> Iterator[Page]:
+    """Yields the messages of PAGE leads at a time.
 
-    Begins behind the checkpoint, and then goes its own way: it is read ahead of what is written.
+    Begins behind the checkpoint, and then goes its own way: it is ahead of what is written.
     """
     after, newest = campaign.checkpoint_lead_id, campaign.audience_max_lead_id or 0
     while after < newest:
@@ -96,7 +110,7 @@ def _pages(
         recipients = list(_recipients(campaign, audience.leads_between(after, upto)))
         # Of those who get it alone: their history is read, however much there is of others'.
         talked = known([row[0] for row in recipients if not row[2]])
-        yield placed(recipients, talked), upto
+        yield Page(placed(recipients, talked), upto)
         after = upto
 
 
@@ -148,18 +162,26 @@ def _freeze_audience(campaign: Campaign) -> bool:
 
 
 @survive_conflicts
-def _commit_page(campaign: Campaign, entries: Sequence[Entry], last_lead_id: int) -> bool:
+def _stage(page: Page) -> None:
+    stage(page.entries)
+    page.is_staged = True
+
+
+@survive_conflicts
+def _commit_page(campaign: Campaign, page: Page) -> bool:
     """Writes a page's messages by the CHUNK; returns whether all of them were ours to write."""
-    # The second try goes on behind the chunks of the first. It stages anew: a connection that was
+    left = [entry for entry in page.entries if entry[0] > campaign.checkpoint_lead_id]
+    # A second try goes on behind the chunks of the first. It stages anew: a connection that was
     # lost took what was staged away.
-    left = [entry for entry in entries if entry[0] > campaign.checkpoint_lead_id]
-    stage(left)
+    if not page.is_staged:
+        stage(left)
+    page.is_staged = False
     last_start = max(len(left) - 1, 0) // CHUNK * CHUNK
     for start in range(0, last_start, CHUNK):
         chunk = left[start : start + CHUNK]
         if not _commit_chunk(campaign, chunk, chunk[-1][0]):
             return False
-    return _commit_chunk(campaign, left[last_start:], last_lead_id)
+    return _commit_chunk(campaign, left[last_start:], page.last_lead_id)
 
 
 def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int) -> bool:
@@ -192,12 +214,11 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
 
 
 def _complete(campaign: Campaign) -> bool:
-    return bool(
-        Campaign.objects.begun_as(campaign).update(
-            status=Campaign.Status.SENDING,
-            fanned_out_at=Now(),
-        )
+    # The checkpoint has the last word on whether all of it is written.
+    whole = Campaign.objects.begun_as(campaign).filter(
+        checkpoint_lead_id__gte=campaign.audience_max_lead_id
     )
+    return bool(whole.update(status=Campaign.Status.SENDING, fanned_out_at=Now()))
 
 
 def _placing(campaign: Campaign, allocation: Allocation, starts_at: datetime) -> Placing:
