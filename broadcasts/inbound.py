@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
@@ -198,7 +198,7 @@ class Receipts:
         waiting = [pair for pair in self._waiting if again or pair not in self._unmatched]
         for start in range(0, len(waiting), CASE_ROWS):
             chunk = waiting[start : start + CASE_ROWS]
-            unmatched = set(record_receipts(chunk))
+            unmatched = set(_record_what_can_be(chunk))
             for pair in chunk:
                 if pair in unmatched and self._waiting[pair] > now:
                     self._unmatched.add(pair)
@@ -207,3 +207,17 @@ class Receipts:
                     self._unmatched.discard(pair)
             self._leases.renew_in_time()
         self._record_at = time.monotonic() + RECORD_EVERY_SECONDS
+
+
+def _record_what_can_be(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, Receipt]]:
+    """Like `record_receipts`. One that cannot be written, since its transport is mistaken about
+    what belongs in it, is lost: it must not end the sessions of all others."""
+    try:
+        return record_receipts(receipts)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        if len(receipts) > 1:
+            return [pair for each in receipts for pair in _record_what_can_be([each])]
+        logger.exception("Device %s: a receipt is lost", receipts[0][0])
+        return []

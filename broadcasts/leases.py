@@ -240,8 +240,9 @@ class Leases:
                 lease.device, lease.pace = device, pace
                 continue
             # The session is the other transport's, or an earlier pairing's. It sends nothing more,
-            # and ends once what is on the wire has its answer; whoever opens it next finds out.
-            lease.connected = False
+            # also if it connects anew, and ends once what is on the wire has its answer; whoever
+            # opens it next finds out.
+            lease.connected, lease.is_given_up = False, True
             if lease.in_flight is None:
                 self.give_back([pk])
         return [self.held[pk] for pk in changed if pk in self.held]

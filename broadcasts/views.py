@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from django.contrib import messages as notes
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -84,12 +86,13 @@ def reschedule(request: HttpRequest, pk: int) -> HttpResponse:
 def _settle(request: HttpRequest, pk: int, verb: Callable[..., int], done: str) -> HttpResponse:
     """Does `verb` to the one message, notes who did it, and says so if somebody was first."""
     get_object_or_404(BroadcastMessage, pk=pk)
-    message = BroadcastMessage.objects.filter(pk=pk)
-    if (start := request.POST.get("start", "")).isdecimal():
-        # Of what the page showed: somebody else may have sent it again since, and of that nobody
-        # has said anything.
-        message = message.filter(restarts=start)
-    if verb(message, by=request.user):
+    message = rows = BroadcastMessage.objects.filter(pk=pk)
+    if ended_at := parse_datetime(request.POST.get("ended_at", "")):
+        # As the page showed it: somebody, or a transport that knew, may have sent it on its way
+        # again since, and of how that ended nobody has said anything.
+        # SQLite's clock writes other digits than a value has: nobody is quicker than this.
+        rows = rows.filter(finished_at__lt=ended_at + timedelta(milliseconds=1))
+    if verb(rows, by=request.user):
         LogEntry.objects.log_actions(  # type: ignore[call-overload]
             request.user.pk, message, CHANGE, change_message=done, single_object=True
         )

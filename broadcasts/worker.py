@@ -279,11 +279,11 @@ class Broadcaster:
 
     def _answered(self, message: Claimed, departure: Departure, answer: Future[Outcome]) -> None:
         """Runs in whichever thread has the answer."""
-        if error := answer.exception():
-            logger.error("Message %s: the transport failed", message.pk, exc_info=error)
-            outcome: Outcome = Unknown("transport_error", str(error))
-        else:
+        try:
             outcome = outcomes.understood(answer.result())
+        except BaseException as error:  # also a promise that was cancelled
+            logger.exception("Message %s: the transport failed", message.pk)
+            outcome = Unknown("transport_error", str(error))
         self._put(Sent(message, outcome, departure.late_seconds))
 
     # What comes back

@@ -290,8 +290,12 @@ class Campaign(models.Model):
         return bool(Campaign.objects.filter(pk=self.pk).delete()[0])
 
     def start(self) -> bool:
-        """Begins to queue its messages, when it is due."""
-        return self._change([self.Status.SCHEDULED], self.Status.QUEUING, started_at=Now())
+        """Begins to queue its messages, if it is due: since it was read as that it may have become
+        a draft, and been scheduled for later."""
+        due = Campaign.objects.due().filter(pk=self.pk)
+        changed = due.update(status=self.Status.QUEUING, started_at=Now())
+        self.refresh_from_db()
+        return bool(changed)
 
     def pause(self) -> bool:
         """Stops it at once: from now on nothing more is claimed. What is on the wire finishes."""

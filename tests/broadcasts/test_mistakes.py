@@ -116,6 +116,36 @@ def test_a_receipt_that_names_no_zone_counts_in_utc() -> None:
     assert BroadcastMessage.objects.get().read_at == now
 
 
+@pytest.mark.parametrize("mistaken", [{"provider_message_id": 12}, {"at": None}], ids=str)
+def test_a_receipt_that_cannot_be_written_costs_no_other(mistaken: dict[str, Any]) -> None:
+    now = timezone.now()
+    device = DeviceFactory(online=True)
+    message, other = (
+        BroadcastMessageFactory(device=device, status="sent", sent_at=now, provider_message_id=name)
+        for name in ("3EB0", "3EB1")
+    )
+    good: dict[str, Any] = {"provider_message_id": "3EB0", "kind": "read", "at": now}
+
+    act_on(Receipt(**good | mistaken), Receipt("3EB1", "read", now), of=lease_of(device))
+
+    message.refresh_from_db()
+    other.refresh_from_db()
+    assert (message.read_at, other.read_at) == (None, now)
+
+
+def test_a_promise_that_is_broken_is_unknown(answering: dict[str, Any]) -> None:
+    """As by an executor that ends with its session."""
+    message, broken = BroadcastMessageFactory(device=DeviceFactory()), Future[object]()
+    assert broken.cancel()
+    answering[message.key] = broken
+    broadcaster = started()
+
+    turn_until(broadcaster, lambda: status_of(message) == "unknown")
+
+    assert not broadcaster._on_wire
+    broadcaster._finish()
+
+
 def test_a_report_that_cannot_be_written_costs_no_other() -> None:
     lead, now = LeadFactory(), timezone.now()
     lease, mistaken = lease_of(DeviceFactory(online=True)), dict[str, Any](body=None)

@@ -47,6 +47,18 @@ def test_a_campaign_is_started_by_one_scheduler() -> None:
     assert not same.start()
 
 
+def test_what_was_put_off_since_it_was_read_as_due_does_not_start() -> None:
+    campaign = CampaignFactory()
+    campaign.schedule()
+    slow = Campaign.objects.due().get()
+    assert campaign.unschedule()
+    assert campaign.schedule(timezone.now() + timedelta(days=1))
+
+    assert not slow.start()
+
+    assert slow.status == "scheduled"
+
+
 def test_pausing_takes_what_waits_out_of_the_queue_and_leaves_the_rest() -> None:
     campaign = sending(pending=2, processing=1, queued=1, sent=1)
 

@@ -7,12 +7,13 @@ from django.conf import LazySettings
 from django.core.exceptions import ValidationError
 from django.test import Client
 
+from broadcasts.inbound import Reports, Said
 from broadcasts.lease import Lease
 from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import settle_unknown
 from devices.models import Device
-from devices.transports.base import NotSent
+from devices.transports.base import Connected, Disconnected, NotSent
 from tests.broadcasts.test_fences import lease_of
 from tests.devices.test_admin import saved_with
 from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
@@ -129,6 +130,27 @@ def test_what_is_on_the_wire_of_the_former_transport_is_finished(
 
     lease.session.close.assert_not_called()  # type: ignore[attr-defined]
     assert not lease.connected, "it sends on"
+
+
+def test_a_session_of_the_former_transport_that_connects_anew_sends_nothing_more(
+    held: tuple[Leases, Lease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broadcasts.leases.LOOK_AROUND_SECONDS", 0.0)
+    leases, lease = held
+    message = BroadcastMessageFactory(device=lease.device, status="queued")
+    lease.hand_over(claimed_of(message), lease.slot)
+    Device.objects.update(transport="gone")
+    leases.keep()
+
+    reports = Reports(leases)
+    for event in (Disconnected("The network."), Connected()):
+        reports.add(Said(lease.device_id, lease.epoch, event))
+    list(reports.act())
+
+    assert not lease.connected, "it sends on"
+    lease.in_flight = None
+    leases.keep()
+    assert not leases.held
 
 
 def test_the_simulator_s_speed_is_not_another_transport_s(settings: LazySettings) -> None:
