@@ -11,7 +11,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import InterfaceError, OperationalError
@@ -34,6 +34,7 @@ from devices.transports.base import (
     Refused,
     Session,
     Unknown,
+    aware,
 )
 from leads.models import Lead, SkipReason
 
@@ -155,7 +156,7 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
             continue
         pk, status, sent_at = found[device_id, name]
         # By the receipt's clock, which is not the database's: never before it was sent.
-        at = max(_aware(receipt.at), sent_at or _aware(receipt.at))
+        at = max(aware(receipt.at), sent_at or aware(receipt.at))
         # Whoever read a message received it, whatever got lost in between.
         for moments in [delivered, read] if receipt.kind == "read" else [delivered]:
             moments.setdefault(pk, (name, at))
@@ -169,10 +170,6 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
         _update(lost.filter(provider_message_id__in=written), **_sent_values())
         acquaintance.met_by(arrived)
     return unmatched
-
-
-def _aware(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _id(receipt: Receipt) -> str:
@@ -213,31 +210,39 @@ def settle_unknown(
         if message.pk in sending or not session:
             continue
         try:
-            memory = session.recall(message.key)
+            settled += _settle(message, session.recall(message.key))
+        except (OperationalError, InterfaceError):
+            raise
         except Exception:  # one account's trouble must not end the others' sessions
             logger.exception("Message %s: the transport could not be asked", message.pk)
-            continue
-        row = BroadcastMessage.objects.filter(
-            pk=message.pk,
-            status="unknown",
-            processing_worker_id=message.processing_worker_id,
-        )
-        match memory:
-            case Accepted(provider_message_id):
-                values = {"provider_message_id": provider_message_id[:64]} | _sent_values()
-                settled += _update(row, **values)
-                acquaintance.met_by([message.pk])
-            case Unknown(provider_message_id=name) if name:
-                # What was interrupted learns only here under which id a receipt may name it.
-                if name[:64] != message.provider_message_id:
-                    _update(row, provider_message_id=name[:64])
-            case NotSent() if message.error_code == "interrupted" and not message.is_older:  # type: ignore[attr-defined]
-                # Nobody holds the session any more that was to send it. What a live session is
-                # unsure of may still be on its way, whatever the record says.
-                settled += _update(row, **NEVER_LEFT, error_code="", error_message="")
     if settled:
         logger.info("The transports settled %d unknown messages", settled)
     return settled
+
+
+def _settle(message: BroadcastMessage, memory: object) -> int:
+    """Writes down what a transport says of a message whose outcome got lost; returns how many that
+    settles. `message.is_older`: it was handed over to an account's former session."""
+    row = BroadcastMessage.objects.filter(
+        pk=message.pk,
+        status="unknown",
+        processing_worker_id=message.processing_worker_id,
+    )
+    match memory:
+        case Accepted(provider_message_id):
+            values = {"provider_message_id": provider_message_id[:64]} | _sent_values()
+            settled = _update(row, **values)
+            acquaintance.met_by([message.pk])
+            return settled
+        case Unknown(provider_message_id=name) if name:
+            # What was interrupted learns only here under which id a receipt may name it.
+            if name[:64] != message.provider_message_id:
+                _update(row, provider_message_id=name[:64])
+        case NotSent() if message.error_code == "interrupted" and not message.is_older:  # type: ignore[attr-defined]
+            # Nobody holds the session any more that was to send it. What a live session is unsure
+            # of may still be on its way, whatever the record says.
+            return _update(row, **NEVER_LEFT, error_code="", error_message="")
+    return 0
 
 
 def _record_accepted(results: Sequence[Sent]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 
-STANDING_SECONDS = 300  # a turn takes seconds; where the database says nothing, half a minute
+STANDING_SECONDS = 300  # a turn takes seconds; where the database says nothing, up to 180
 
 
 def feed() -> None:

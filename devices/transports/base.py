@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ class Refused:
 Block = Literal["restricted", "first_contacts", "logged_out", "banned"]
 
 
+def aware(at: datetime) -> datetime:
+    """A moment that names no zone counts in UTC."""
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceBlocked:
     """Nothing was sent because the account may not send: the message waits, the device shows it.
@@ -92,6 +97,9 @@ class DeviceBlocked:
     state: Block
     until: datetime | None = None
     for_: timedelta | None = None  # in place of `until`: so long from now
+
+    def __post_init__(self) -> None:
+        _check_end(self)
 
     def ends_at(self, now: datetime) -> datetime | None:
         return now + self.for_ if self.for_ else self.until
@@ -145,8 +153,19 @@ class Blocked:
     until: datetime | None = None
     for_: timedelta | None = None  # in place of `until`: so long from now
 
+    def __post_init__(self) -> None:
+        _check_end(self)
+
     def ends_at(self, now: datetime) -> datetime | None:
         return now + self.for_ if self.for_ else self.until
+
+
+def _check_end(block: DeviceBlocked | Blocked) -> None:
+    """Refuses an end that is none where a transport says it, whose mistake it is."""
+    if block.until is not None:
+        object.__setattr__(block, "until", aware(block.until))
+    if not isinstance(block.for_, timedelta | None):
+        raise TypeError(f"for_ is no timedelta: {block.for_!r}")
 
 
 @dataclass(frozen=True, slots=True)

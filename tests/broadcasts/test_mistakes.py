@@ -12,7 +12,14 @@ from django.utils import timezone
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent, record_receipts, write_down
 from devices.models import Device
-from devices.transports.base import Accepted, Inbound, OutgoingMessage, Receipt
+from devices.transports.base import (
+    Accepted,
+    Blocked,
+    DeviceBlocked,
+    Inbound,
+    OutgoingMessage,
+    Receipt,
+)
 from devices.transports.simulator import SimulatorSession
 from tests.broadcasts.test_fences import act_on, lease_of
 from tests.broadcasts.test_leases import (
@@ -30,6 +37,9 @@ from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
 pytestmark = pytest.mark.django_db(transaction=True)
 
 __all__ = ["fast"]  # a fixture
+
+
+TEXTS = {DeviceBlocked: {"code": "463", "message": ""}, Blocked: {"reason": ""}}
 
 
 class BetterAccepted(Accepted):
@@ -131,6 +141,24 @@ def test_a_receipt_that_cannot_be_written_costs_no_other(mistaken: dict[str, Any
     message.refresh_from_db()
     other.refresh_from_db()
     assert (message.read_at, other.read_at) == (None, now)
+
+
+@pytest.mark.parametrize("block", [DeviceBlocked, Blocked])
+def test_a_block_whose_end_names_no_zone_ends_by_utc(block: Any) -> None:
+    """The pace of the device is reckoned by it, in the thread that serves all devices."""
+    until = timezone.make_naive(timezone.now(), UTC)
+    said = block(state="first_contacts", until=until, **TEXTS[block])
+
+    assert said.ends_at(timezone.now()) == until.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("block", [DeviceBlocked, Blocked])
+@pytest.mark.parametrize("mistaken", [{"for_": 5}, {"until": 1893456000}], ids=str)
+def test_a_block_whose_end_is_none_is_refused_where_it_is_said(
+    block: Any, mistaken: dict[str, Any]
+) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        block(state="first_contacts", **TEXTS[block] | mistaken)
 
 
 def test_a_promise_that_is_broken_is_unknown(answering: dict[str, Any]) -> None:

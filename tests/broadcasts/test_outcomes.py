@@ -348,6 +348,19 @@ def test_a_transport_that_cannot_be_asked_does_not_end_the_broadcaster() -> None
     assert settle_unknown([message.pk], {message.device_id: broken}) == 0
 
 
+@pytest.mark.parametrize("mistaken", [Accepted(12), Accepted(None), Unknown("", "", 12)], ids=repr)
+def test_a_memory_that_cannot_be_written_costs_no_other(mistaken: object) -> None:
+    first, second = (after(on_the_wire(), Unknown("timed_out", "No answer.")) for _ in range(2))
+    sessions = {
+        first.device_id: Mock(recall=Mock(return_value=mistaken)),
+        second.device_id: Mock(recall=Mock(return_value=Accepted("3EB0"))),
+    }
+
+    assert settle_unknown([first.pk, second.pk], sessions) == 1
+
+    assert [row_of(message).status for message in (first, second)] == ["unknown", "sent"]
+
+
 def test_each_attempt_waits_longer() -> None:
     assert list(outcomes.BACKOFF_SECONDS) == sorted(outcomes.BACKOFF_SECONDS)
     assert len(outcomes.BACKOFF_SECONDS) == MAX_ATTEMPTS - 1
