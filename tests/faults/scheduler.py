@@ -23,6 +23,8 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402
 from django.db import Error, connection  # noqa: E402
+from django.db.backends.base.base import BaseDatabaseWrapper  # noqa: E402
+from django.db.backends.signals import connection_created  # noqa: E402
 
 from campaigns import fanout  # noqa: E402
 from sequences import progress  # noqa: E402
@@ -43,6 +45,12 @@ def watch(execute: Any, sql: str, params: Any, many: bool, context: dict[str, An
         log.note("chunk", won=bool(context["cursor"].rowcount))
         trips.at("in a chunk")
     return done
+
+
+def watch_too(connection: BaseDatabaseWrapper, **_: object) -> None:
+    """Watches whatever is connected: pages are written by threads on connections of their own."""
+    if watch not in connection.execute_wrappers:
+        connection.execute_wrappers.append(watch)
 
 
 def hurry(pause_seconds: float) -> None:
@@ -77,8 +85,8 @@ def supervised_qcluster() -> None:
 
 if __name__ == "__main__":
     fanout.CHUNK = progress.CHUNK = CHUNK
-    with connection.execute_wrapper(watch):
-        if sys.argv[1] == "qcluster":
-            supervised_qcluster()
-        else:
-            hurry(float(sys.argv[1]))
+    connection_created.connect(watch_too)
+    if sys.argv[1] == "qcluster":
+        supervised_qcluster()
+    else:
+        hurry(float(sys.argv[1]))
