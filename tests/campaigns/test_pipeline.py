@@ -279,6 +279,18 @@ def test_a_lead_that_is_deleted_between_reading_and_writing_stops_the_pass(
     assert is_queued_whole(campaign)
 
 
+def test_whose_last_leads_are_deleted_before_their_page_it_is_complete_without_them(
+    campaign: Campaign, before_page: Hook
+) -> None:
+    """Its checkpoint comes to the end of the audience that was frozen, though nobody is there."""
+    before_page(1, Lead.objects.filter(pk__gt=Lead.objects.order_by("pk")[7].pk).delete)
+    for _minute in range(2):
+        Campaign.objects.process()
+
+    assert is_queued_whole(campaign)
+    assert campaign.messages.count() == 8
+
+
 def test_trouble_in_reading_ends_the_pass_behind_what_was_read_before(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
