@@ -190,6 +190,23 @@ def test_a_page_that_cannot_be_read_is_everybodys_trouble() -> None:
     assert not is_at_work()
 
 
+@pytest.mark.mysql
+def test_a_connection_that_is_lost_while_two_others_work_costs_nothing(
+    campaign: Campaign, before_page: Hook
+) -> None:
+    """As by a proxy that ends what says nothing for a while."""
+    connection.ensure_connection()
+    number = connection.connection.thread_id()
+
+    def kill() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("KILL %s", [number])
+
+    before_page(2, kill)
+    assert Campaign.objects.process()["queued"] == 1
+    assert is_queued_whole(campaign)
+
+
 @pytest.mark.django_db(transaction=False)
 def test_inside_of_a_transaction_it_reads_in_line_what_that_has_written() -> None:
     lead = LeadFactory()
