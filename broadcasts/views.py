@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.contrib import messages as notes
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -87,11 +86,8 @@ def _settle(request: HttpRequest, pk: int, verb: Callable[..., int], done: str) 
     """Does `verb` to the one message, notes who did it, and says so if somebody was first."""
     get_object_or_404(BroadcastMessage, pk=pk)
     message = rows = BroadcastMessage.objects.filter(pk=pk)
-    if ended_at := parse_datetime(request.POST.get("ended_at", "")):
-        # As the page showed it: somebody, or a transport that knew, may have sent it on its way
-        # again since, and of how that ended nobody has said anything.
-        # SQLite's clock writes other digits than a value has: nobody is quicker than this.
-        rows = rows.filter(finished_at__lt=ended_at + timedelta(milliseconds=1))
+    if ended_at := request.POST.get("ended_at"):
+        rows = _as_shown(rows, ended_at)
     if verb(rows, by=request.user):
         LogEntry.objects.log_actions(  # type: ignore[call-overload]
             request.user.pk, message, CHANGE, change_message=done, single_object=True
@@ -100,3 +96,14 @@ def _settle(request: HttpRequest, pk: int, verb: Callable[..., int], done: str) 
     else:
         notes.warning(request, _("Nothing was changed: the message is in another state by now."))
     return redirect("messages:detail", pk)
+
+
+def _as_shown(rows: BroadcastMessageQuerySet, ended_at: str) -> BroadcastMessageQuerySet:
+    """Those that have ended when a page said so. Somebody, or a transport that knew, may have sent
+    them on their way again since, and of how that ended nobody has said anything."""
+    try:
+        # SQLite's clock writes other digits than a value has: nobody is quicker than this.
+        until = datetime.fromisoformat(ended_at).astimezone(UTC) + timedelta(milliseconds=1)
+    except (ValueError, OverflowError):  # that said no page of ours
+        return rows.none()
+    return rows.filter(finished_at__lt=until)

@@ -39,6 +39,9 @@ def pipeline(
     if not connection.in_atomic_block and connection.vendor != "sqlite":
         with ExitStack() as stack:
             if threads := _open(stack, leads_here):
+                # This connection says nothing meanwhile, and may be gone by then: whoever uses it
+                # next looks.
+                stack.callback(connection.close_if_unusable_or_obsolete)
                 return _in_turns(threads, prepare, write)
     return _in_line(prepare, write)
 

@@ -78,6 +78,9 @@ class Refused:
 # What WhatsApp took from an account: the right to send for a while, or only to write to people it
 # has not talked with; or all of it, until a person acts.
 Block = Literal["restricted", "first_contacts", "logged_out", "banned"]
+# What ends later is a mistake, or a way to say never. With the last day of the calendar nobody can
+# reckon, as whoever queues a campaign has to for each of its devices.
+LONGEST_BLOCK = timedelta(days=3650)
 
 
 def aware(at: datetime) -> datetime:
@@ -161,11 +164,14 @@ class Blocked:
 
 
 def _check_end(block: DeviceBlocked | Blocked) -> None:
-    """Refuses an end that is none where a transport says it, whose mistake it is."""
+    """Refuses an end that is none where a transport says it, whose mistake it is, and draws one
+    near that is too far away."""
     if block.until is not None:
-        object.__setattr__(block, "until", aware(block.until))
-    if not isinstance(block.for_, timedelta | None):
-        raise TypeError(f"for_ is no timedelta: {block.for_!r}")
+        until = min(aware(block.until), datetime.now(UTC) + LONGEST_BLOCK)
+        object.__setattr__(block, "until", until)
+    if block.for_ is not None:  # TypeError where it is no timedelta
+        for_ = max(min(block.for_, LONGEST_BLOCK), -LONGEST_BLOCK)
+        object.__setattr__(block, "for_", for_)
 
 
 @dataclass(frozen=True, slots=True)

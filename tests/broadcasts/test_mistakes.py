@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from broadcasts.leases import Leases
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent, record_receipts, write_down
+from campaigns.models import Campaign
 from devices.models import Device
 from devices.transports.base import (
     Accepted,
@@ -32,7 +34,7 @@ from tests.broadcasts.test_leases import (
     turn_until,
 )
 from tests.broadcasts.test_outcomes import on_the_wire, row_of
-from tests.factories import BroadcastMessageFactory, DeviceFactory, LeadFactory
+from tests.factories import BroadcastMessageFactory, CampaignFactory, DeviceFactory, LeadFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -159,6 +161,29 @@ def test_a_block_whose_end_is_none_is_refused_where_it_is_said(
 ) -> None:
     with pytest.raises((TypeError, AttributeError)):
         block(state="first_contacts", **TEXTS[block] | mistaken)
+
+
+@pytest.mark.parametrize("state", ["restricted", "first_contacts"])
+@pytest.mark.parametrize(
+    "end",
+    [{"until": datetime.max.replace(tzinfo=UTC)}, {"for_": timedelta.max}, {"for_": timedelta.min}],
+    ids=str,
+)
+def test_a_block_for_ever_keeps_nothing_from_being_queued(state: Any, end: Any) -> None:
+    device = DeviceFactory(online=True, timezone="Asia/Kuala_Lumpur")
+    sent = Sent(on_the_wire(device=device), DeviceBlocked("463", "", state, **end))
+    leases = Leases("worker", capacity=1, report=lambda *_: None)
+    leases.held[device.pk] = lease = lease_of(device)
+    lease.hand_over(sent.message, lease.slot)
+
+    write_down([sent], on_wire=set())
+    leases.end_sends([sent])
+    campaign = CampaignFactory()
+    campaign.schedule()
+    Campaign.objects.process()
+
+    campaign.refresh_from_db()
+    assert (row_of(sent.message).status, campaign.status) == ("pending", "sending")
 
 
 def test_a_promise_that_is_broken_is_unknown(answering: dict[str, Any]) -> None:

@@ -323,3 +323,18 @@ def test_a_word_about_an_earlier_end_does_not_send_again_what_has_ended_anew(
 
     found = BroadcastMessage.objects.get()
     assert (found.status, found.finished_at) == ("unknown", later)
+
+
+@pytest.mark.parametrize("ended_at", ["now", "2026-13-01T00:00", "9999-12-31T23:59:59.999999"])
+def test_an_end_that_no_page_has_shown_changes_nothing(
+    operator_client: Client, ended_at: str
+) -> None:
+    message = BroadcastMessageFactory(
+        status="unknown", error_code="timed_out", finished_at=timezone.now()
+    )
+    url = reverse("messages:send_again", args=[message.pk])
+
+    assert operator_client.post(url, {"ended_at": ended_at}).status_code == 302
+
+    message.refresh_from_db()
+    assert message.status == "unknown"

@@ -190,6 +190,23 @@ def test_a_page_that_cannot_be_read_is_everybodys_trouble() -> None:
     assert not is_at_work()
 
 
+@pytest.mark.mysql
+def test_a_connection_that_is_lost_while_two_others_work_costs_nothing(
+    campaign: Campaign, before_page: Hook
+) -> None:
+    """As by a proxy that ends what says nothing for a while."""
+    connection.ensure_connection()
+    number = connection.connection.thread_id()
+
+    def kill() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("KILL %s", [number])
+
+    before_page(2, kill)
+    assert Campaign.objects.process()["queued"] == 1
+    assert is_queued_whole(campaign)
+
+
 @pytest.mark.django_db(transaction=False)
 def test_inside_of_a_transaction_it_reads_in_line_what_that_has_written() -> None:
     lead = LeadFactory()
@@ -277,6 +294,18 @@ def test_a_lead_that_is_deleted_between_reading_and_writing_stops_the_pass(
 
     Campaign.objects.process()
     assert is_queued_whole(campaign)
+
+
+def test_whose_last_leads_are_deleted_before_their_page_it_is_complete_without_them(
+    campaign: Campaign, before_page: Hook
+) -> None:
+    """Its checkpoint comes to the end of the audience that was frozen, though nobody is there."""
+    before_page(1, Lead.objects.filter(pk__gt=Lead.objects.order_by("pk")[7].pk).delete)
+    for _minute in range(2):
+        Campaign.objects.process()
+
+    assert is_queued_whole(campaign)
+    assert campaign.messages.count() == 8
 
 
 def test_trouble_in_reading_ends_the_pass_behind_what_was_read_before(
