@@ -13,7 +13,7 @@ from tests.processes import start
 FED = """
 import time
 from broadcasts import watchdog
-watchdog.STANDING_SECONDS = 0.5
+watchdog.STANDING_SECONDS = 2
 watchdog.feed()
 {then}
 """
@@ -37,8 +37,8 @@ class HangingTransport:
 @pytest.mark.parametrize(
     "then",
     [
-        "for _ in range(8): time.sleep(0.1); watchdog.feed()",
-        "watchdog.stop(); time.sleep(0.8)",
+        "for _ in range(25): time.sleep(0.1); watchdog.feed()",
+        "watchdog.stop(); time.sleep(2.5)",
     ],
 )
 def test_who_moves_or_has_ended_goes_on(then: str) -> None:
