@@ -126,11 +126,19 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
 
 
 def _was_handed_over(evidence: Evidence, message: BroadcastMessage, pid: int) -> bool:
-    """Whether it was handed over just before that process was killed (or stopped, then killed)."""
-    if pid not in evidence.fleet.killed or not message.queued_at:
+    """Whether it was handed over just before that process was killed (or stopped, then killed), or
+    before its database was away until it was."""
+    fleet = evidence.fleet
+    if pid not in fleet.killed or not message.queued_at:
         return False
+    until = fleet.last_active_at(pid)
+    if fleet.was_node_away(until):
+        # It may have been its node. Whoever has a database goes on to the next send.
+        until = min(
+            until, max((e["at"] for e in evidence.entries if e["pid"] == pid), default=until)
+        )
     handed_over_at = message.queued_at.timestamp() - evidence.clock_offset
-    return handed_over_at > evidence.fleet.last_active_at(pid) - HANDED_OVER_SECONDS
+    return handed_over_at > until - HANDED_OVER_SECONDS
 
 
 def _failed(evidence: Evidence) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -75,6 +76,8 @@ class Fleet:
         self.stops: list[Stop] = []  # those that are over
         self.died: dict[int, str] = {}  # without anybody's order, or not on it: pid, and how
         self.carried_out: Counter[str] = Counter()  # of the orders that take their time
+        # When a node of the cluster was killed, and when it had joined again.
+        self.node_left_at = self.node_joined_at = math.inf
 
     def add(self, place: Place) -> None:
         place.environment["PLACE"] = place.name
@@ -105,6 +108,9 @@ class Fleet:
         killed_at = self.killed[killed]
         ends = [stop.at for stop in self.stops if stop.pid == killed and stop.until >= killed_at]
         return min([killed_at, *ends])
+
+    def was_node_away(self, at: float) -> bool:
+        return self.node_left_at <= at <= self.node_joined_at
 
     def senders(self) -> list[int]:
         """The processes that send, and may be killed or stopped now."""

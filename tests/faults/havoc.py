@@ -16,11 +16,13 @@ from tests.faults.clocks import Clocks
 from tests.faults.fleet import END_A_BROADCASTER, LEASE_SECONDS, Fleet
 from tests.faults.proxy import COMMITS, Order, Proxy
 from tests.faults.server import ForeignServer, Server, run
+from tests.faults.trips import clock
 from tests.faults.world import World
 
 T = TypeVar("T")
 
 PAUSE_SECONDS = (0.5, 2.2)  # between one fault and the next
+KILL_A_NODE, JOIN_A_NODE = "kill a node", "join a node"
 MOVE_THE_CLOCKS = "move the clocks"
 GRACE_SECONDS = 90  # in which what has not come about yet may still do so
 
@@ -66,9 +68,7 @@ class Havoc:
                 fed_at = now
                 self._try(self.world.feed)
             if node_events and now >= node_events[0][0]:
-                _, name, command = node_events.pop(0)
-                run(command)
-                self._note(name, "", is_done=True)
+                self._leave_or_join(*node_events.pop(0)[1:])
             elif now >= next_at:
                 self._break_something(is_late=now > ends_at)
                 next_at = time.monotonic() + self.dice.uniform(*PAUSE_SECONDS)
@@ -214,10 +214,18 @@ class Havoc:
             return []
         now, commands = time.monotonic(), self.server.commands
         events = [
-            (now + seconds / 3, "kill a node", commands.kill_node),
-            (now + seconds * 2 / 3, "join a node", commands.join_node),
+            (now + seconds / 3, KILL_A_NODE, commands.kill_node),
+            (now + seconds * 2 / 3, JOIN_A_NODE, commands.join_node),
         ]
         return [event for event in events if event[2]]
+
+    def _leave_or_join(self, name: str, command: str) -> None:
+        if name == KILL_A_NODE:
+            self.fleet.node_left_at = clock()
+        run(command)
+        if name == JOIN_A_NODE:
+            self.fleet.node_joined_at = clock()
+        self._note(name, "", is_done=True)
 
     def _try(self, act: Callable[[], T]) -> T | None:
         """Does something on the database, which may be away this very moment."""

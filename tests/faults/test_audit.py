@@ -354,6 +354,24 @@ def test_a_send_may_be_late_only_if_its_process_was_stopped_after_its_last_look(
     assert run.broken == {"no send begun by a replaced session"}
 
 
+def test_whose_node_is_away_until_it_is_killed_may_have_been_handed_what_it_never_began(
+    run: Run,
+) -> None:
+    run.change(run.handed, queued_at=run.moment(-2))
+    run.fleet.killed[VICTIM] = run.began_at + 20
+    forgotten = {"unknown: by the witness, or in flight at a kill"}
+    assert run.broken == forgotten
+
+    run.fleet.node_left_at, run.fleet.node_joined_at = run.began_at + 3, run.began_at + 30
+    assert run.broken == set()
+
+    # It had one: it began another send.
+    at, of = run.began_at + 15, {"device": run.other.pk, "session": "its"}
+    run.note("open", 14, VICTIM, **of)
+    run.note("entry", 15, VICTIM, key="another", entered_at=at, asked_at=at, **of)
+    assert run.broken == forgotten
+
+
 def test_what_was_resumed_is_sent(run: Run) -> None:
     about = f"campaign {run.campaign.pk}"
     run.do(about, after=-20)
