@@ -354,12 +354,13 @@ class Broadcaster:
         """Waits for what is on the wire, gives the devices back.
 
         Nothing else is claimed then, but what the database took when its answer got lost. What
-        takes longer than STOP_SECONDS is unknown to whoever takes the device next.
+        takes longer than STOP_SECONDS, also to be written down where the database is away, is
+        unknown to whoever takes the device next.
         """
         logger.info("Worker %s stops: finishing what is on the wire", self.id)
         self._survive(self._errands.stop)
         deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline and self._on_wire:
+        while time.monotonic() < deadline and (self._on_wire or self._unrecorded):
             self._senders.grow()  # what was handed over still leaves
             time.sleep(TICK_SECONDS)
             self._survive(self._collect)

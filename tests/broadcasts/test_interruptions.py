@@ -9,11 +9,13 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+from broadcasts import worker
 from broadcasts.claimed import Claimed
 from broadcasts.models import BroadcastMessage
 from broadcasts.outcomes import Sent
+from broadcasts.retrying import ATTEMPTS
 from broadcasts.worker import Broadcaster
-from devices.transports.base import Accepted
+from devices.transports.base import Accepted, NotSent
 from tests.broadcasts.test_fences import lease_of
 from tests.factories import BroadcastMessageFactory, DeviceFactory, claimed_of
 
@@ -79,3 +81,26 @@ def test_a_claim_that_is_committed_after_the_look_for_it_is_released_in_the_next
     broadcaster.turn()
 
     assert BroadcastMessage.objects.get(pk=message.pk).status == "pending"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_stopped_while_the_database_is_away_waits_to_say_what_never_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer to a hand-over was lost with the database: nobody was given the message."""
+    monkeypatch.setattr(worker, "DATABASE_DOWN_SECONDS", 0.01)
+    broadcaster = Broadcaster()
+    message = on_the_wire(broadcaster, "lost")
+    broadcaster._on_wire.clear()
+    broadcaster._unrecorded = [Sent(message, NotSent())]
+    failures = iter(range(2 * ATTEMPTS))
+
+    def away(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        if next(failures, None) is not None:
+            raise OperationalError(2002, "Can't connect to server")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(away):
+        broadcaster._finish()
+
+    assert BroadcastMessage.objects.get().status == "pending"

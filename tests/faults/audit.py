@@ -118,7 +118,7 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
         else:
             count["not begun"] += 1
             was_in_flight = _was_handed_over(evidence, message, pid)
-        if pid not in evidence.fleet.killed or devices[name, message.device_id] > 1:
+        if not evidence.fleet.was_cut_off(pid) or devices[name, message.device_id] > 1:
             was_in_flight = False
         if not was_in_flight:
             yield f"{message.key} of {name}: {message.error_code}"
@@ -127,9 +127,9 @@ def _unknown(evidence: Evidence) -> Iterator[str]:
 
 def _was_handed_over(evidence: Evidence, message: BroadcastMessage, pid: int) -> bool:
     """Whether it was handed over just before that process was killed (or stopped, then killed), or
-    before its database was away until it was."""
+    before its database was away until it was, or until it was told to end."""
     fleet = evidence.fleet
-    if pid not in fleet.killed or not message.queued_at:
+    if not fleet.was_cut_off(pid) or not message.queued_at:
         return False
     until = fleet.last_active_at(pid)
     if fleet.was_node_away(until):

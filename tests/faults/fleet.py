@@ -72,6 +72,7 @@ class Fleet:
         self.trips = Trips(folder)
         self.places: list[Place] = []
         self.killed: dict[int, float] = {}  # by us, or by themselves on our order: pid, and when
+        self.told_to_end: dict[int, float] = {}
         self.stopped: dict[int, Stop] = {}  # now, with when they are to go on
         self.stops: list[Stop] = []  # those that are over
         self.died: dict[int, str] = {}  # without anybody's order, or not on it: pid, and how
@@ -103,11 +104,17 @@ class Fleet:
             stop.pid == pid and stop.at <= until and stop.until >= since for stop in stops
         )
 
-    def last_active_at(self, killed: int) -> float:
-        """Since then it did nothing any more: it was killed, or stopped until it was."""
-        killed_at = self.killed[killed]
-        ends = [stop.at for stop in self.stops if stop.pid == killed and stop.until >= killed_at]
-        return min([killed_at, *ends])
+    def was_cut_off(self, pid: int) -> bool:
+        """Whether it was killed, or told to end when it may have had no database to write to."""
+        told_at = self.told_to_end.get(pid)
+        return pid in self.killed or (told_at is not None and self.was_node_away(told_at))
+
+    def last_active_at(self, pid: int) -> float:
+        """Since then it began nothing any more: it was killed, stopped until it was, or told to
+        end."""
+        killed_at = self.killed.get(pid, math.inf)
+        ends = [stop.at for stop in self.stops if stop.pid == pid and stop.until >= killed_at]
+        return min(killed_at, self.told_to_end.get(pid, math.inf), *ends)
 
     def was_node_away(self, at: float) -> bool:
         return self.node_left_at <= at <= self.node_joined_at
@@ -159,6 +166,7 @@ class Fleet:
     def end_one(self, place: Place) -> None:
         """By SIGTERM, as a deployment does; another is started once it has ended."""
         place.is_ending = True
+        self.told_to_end[place.pid] = clock()
         place.is_young = clock() < place.started_at + START_SECONDS
         self._send(place.pid, signal.SIGTERM, to_all=False)
 

@@ -354,11 +354,13 @@ def test_a_send_may_be_late_only_if_its_process_was_stopped_after_its_last_look(
     assert run.broken == {"no send begun by a replaced session"}
 
 
-def test_whose_node_is_away_until_it_is_killed_may_have_been_handed_what_it_never_began(
-    run: Run,
+@pytest.mark.parametrize("how", ["killed", "told_to_end"])
+def test_whose_node_is_away_at_its_end_may_have_been_handed_what_it_never_began(
+    run: Run, how: str
 ) -> None:
     run.change(run.handed, queued_at=run.moment(-2))
-    run.fleet.killed[VICTIM] = run.began_at + 20
+    del run.fleet.killed[VICTIM]
+    getattr(run.fleet, how)[VICTIM] = run.began_at + 20
     forgotten = {"unknown: by the witness, or in flight at a kill"}
     assert run.broken == forgotten
 
