@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from django.contrib import messages as notes
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST
 from broadcasts.forms import MessageFilterForm
 from broadcasts.models import BroadcastMessage
 from broadcasts.queryset import BroadcastMessageQuerySet
+from leads.moments import no_later
 from leads.paging import window
 
 _RELATED = ("lead", "device", "campaign", "sequence", "sequence_step", "attachment")
@@ -102,8 +103,8 @@ def _as_shown(rows: BroadcastMessageQuerySet, ended_at: str) -> BroadcastMessage
     """Those that have ended when a page said so. Somebody, or a transport that knew, may have sent
     them on their way again since, and of how that ended nobody has said anything."""
     try:
-        # SQLite's clock writes other digits than a value has: nobody is quicker than this.
-        until = datetime.fromisoformat(ended_at).astimezone(UTC) + timedelta(milliseconds=1)
+        return rows.filter(
+            no_later("finished_at", datetime.fromisoformat(ended_at).astimezone(UTC))
+        )
     except (ValueError, OverflowError):  # that said no page of ours
         return rows.none()
-    return rows.filter(finished_at__lt=until)

@@ -16,6 +16,7 @@ from broadcasts.pacing import Holdup
 from broadcasts.retrying import survive_conflicts
 from broadcasts.timeline import Outlook, outlooks
 from devices.models import Device
+from leads.moments import no_later
 
 if TYPE_CHECKING:
     from campaigns.models import Campaign
@@ -65,9 +66,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         begun = self.filter(pk=campaign.pk, status="queuing")
         if campaign.started_at is None:
             return begun
-        # SQLite compares text, and its clock writes three digits, where a value has six, or none on
-        # the full second. Nobody begins it anew within a millisecond.
-        return begun.filter(started_at__lt=campaign.started_at + timedelta(milliseconds=1))
+        return begun.filter(no_later("started_at", campaign.started_at))
 
     def process(self) -> dict[str, int]:
         """One pass of the scheduler: starts what is due, queues, and finishes what is done.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -21,6 +20,8 @@ from django.utils.functional import Promise, cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+
+from leads.moments import no_later
 
 # Above this many rows an action writes one line of history for all, not one for each.
 LOGGED_ONE_BY_ONE = 1_000
@@ -151,8 +152,7 @@ class ConfirmedAction:
             # Rows that came after the question was put are not part of the answer.
             chosen = chosen.filter(pk__lte=last_pk)
         if self.dated and (last_at := parse_datetime(request.POST.get("last_at", ""))):
-            # SQLite's clock writes other digits than a value has: nobody is quicker than this.
-            chosen = chosen.filter(**{f"{self.dated}__lt": last_at + timedelta(milliseconds=1)})
+            chosen = chosen.filter(no_later(self.dated, last_at))
         changed = self.do(request, self.applies_to(chosen.order_by()))
         names = {
             "label": self.short_description,
