@@ -252,6 +252,23 @@ def test_everybody_has_one_message(campaign: Campaign) -> None:
     assert not campaign.messages.exclude(body__startswith="Hi ").exists()
 
 
+def test_each_page_lies_ready_when_it_is_its_turn(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes it need not wait for that."""
+    commit, ready = fanout._commit_page, list[bool]()
+
+    def look(campaign: Campaign, page: fanout.Page) -> bool:
+        ready.append(page.is_staged)
+        return commit(campaign, page)
+
+    monkeypatch.setattr(fanout, "_commit_page", look)
+    Campaign.objects.process()
+
+    assert ready == [True, True, True]
+    assert is_queued_whole(campaign)
+
+
 def test_killed_in_the_second_page_it_goes_on_from_the_checkpoint(
     campaign: Campaign, before_page: Hook
 ) -> None:
