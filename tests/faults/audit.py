@@ -134,9 +134,8 @@ def _was_handed_over(evidence: Evidence, message: BroadcastMessage, pid: int) ->
     until = fleet.last_active_at(pid)
     if fleet.was_node_away(until):
         # It may have been its node. Whoever has a database goes on to the next send.
-        until = min(
-            until, max((e["at"] for e in evidence.entries if e["pid"] == pid), default=until)
-        )
+        sends = (entry["at"] for entry in evidence.entries if entry["pid"] == pid)
+        until = min(until, max(sends, default=until))
     handed_over_at = message.queued_at.timestamp() - evidence.clock_offset
     return handed_over_at > until - HANDED_OVER_SECONDS
 
