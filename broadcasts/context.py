@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 
-from broadcasts import reports
 from broadcasts.models import Worker
+from broadcasts.schedules import scheduler
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,5 @@ def system(request: HttpRequest) -> dict[str, Any]:
 def _system_state() -> SystemState:
     return SystemState(
         broadcasters=Worker.objects.alive().count(),
-        scheduler_runs=reports.scheduler().runs,
+        scheduler_runs=scheduler().runs,
     )

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.claimed import IN_DOUBT, keys
+from broadcasts.passes import PassQuerySet
 from broadcasts.queryset import BroadcastMessageQuerySet
 from broadcasts.workers import WorkerQuerySet
 from leads.models import SkipReason
@@ -372,3 +373,15 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+
+class Pass(models.Model):
+    """When one of the scheduler's tasks last ended well, by the database's clock."""
+
+    task = models.CharField(primary_key=True, max_length=100)
+    ended_at = models.DateTimeField()
+
+    objects = PassQuerySet.as_manager()
+
+    class Meta:
+        db_table = "scheduler_passes"

@@ -16,22 +16,29 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.db.models import Case, CharField, Count, Min, Q, TextField, Value, When
-from django.db.models.functions import Cast, Concat, Now, TruncMinute
+from django.db.models import (
+    Case,
+    CharField,
+    Count,
+    Min,
+    Q,
+    TextField,
+    Value,
+    When,
+)
+from django.db.models.functions import Cast, Concat, TruncMinute
 from django.utils import timezone
-from django_q.models import Schedule, Task
 
 from broadcasts.models import BroadcastMessage, Worker
 from broadcasts.pacing import Pace
 from broadcasts.queryset import BroadcastMessageQuerySet
+from broadcasts.schedules import Scheduler, scheduler
 from broadcasts.timeline import Line
 from devices.models import Device
 
 Status = BroadcastMessage.Status
 # Over how long a rate is taken: long enough to even out pauses of a minute, short enough to live.
 RATE_WINDOW = timedelta(minutes=5)
-# django-q2 looks at its schedules every 30 s; one that is this late has nobody to run it.
-SCHEDULER_LATE_AFTER = timedelta(minutes=3)
 EVERY_STATUS = [*Status.values]
 EVERYTHING = Q()
 # What a message says; without a text, which file. No text begins with a blank.
@@ -40,7 +47,6 @@ SAID = Case(
     default="body",
     output_field=TextField(),
 )
-SCHEDULED_BY = "campaigns.tasks.process_campaigns"
 
 
 @dataclass(frozen=True)
@@ -106,20 +112,8 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Scheduler:
-    """The schedules that are switched on, and how many of them nobody ran when it was time."""
-
-    schedules: int
-    late: int
-
-    @property
-    def runs(self) -> bool:
-        return self.schedules > 0 and not self.late
-
-
-@dataclass(frozen=True)
 class Health:
-    """Whether the engine runs; `scheduler_ran_at` is None where it never did.
+    """Whether the engine runs.
 
     `repeated_today` counts messages of today whose text the same person had had today already,
     from whatever campaign or sequence. The keys of the table forbid it within one campaign.
@@ -127,7 +121,6 @@ class Health:
 
     broadcasters: int
     scheduler: Scheduler
-    scheduler_ran_at: datetime | None
     stuck: int
     repeated_today: int
 
@@ -240,7 +233,6 @@ def days(count: int = 14, now: datetime | None = None) -> list[Span]:
 
 def health(now: datetime | None = None) -> Health:
     """Returns whether broadcasters and scheduler are at work, and what must be zero."""
-    runs = Task.objects.filter(func=SCHEDULED_BY).order_by("-stopped")
     sent = _sent_in_earnest()
     texts = _ended_between(*day_bounds(timezone.localtime(now).date())).aggregate(
         sent=Count("pk", filter=sent),
@@ -251,7 +243,6 @@ def health(now: datetime | None = None) -> Health:
     return Health(
         broadcasters=Worker.objects.alive().count(),
         scheduler=scheduler(),
-        scheduler_ran_at=runs.values_list("stopped", flat=True).first(),
         stuck=BroadcastMessage.objects.stuck().count(),
         repeated_today=texts["sent"] - texts["different"],
     )
@@ -267,14 +258,6 @@ def repeated(day: date) -> BroadcastMessageQuerySet:
 
 def _sent_in_earnest() -> Q:
     return Q(status=Status.SENT) & ~Q(priority=BroadcastMessage.Priority.TEST)
-
-
-def scheduler() -> Scheduler:
-    """Returns whether somebody runs the schedules, by the database's clock. One statement."""
-    is_late = Q(next_run__lt=Now() - SCHEDULER_LATE_AFTER)
-    # Without repeats left a schedule is switched off.
-    on = Schedule.objects.exclude(repeats=0)
-    return Scheduler(**on.aggregate(schedules=Count("pk"), late=Count("pk", filter=is_late)))
 
 
 def fleet(shown: int = 5) -> Fleet:

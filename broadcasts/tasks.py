@@ -8,13 +8,16 @@ from django.core.management import call_command
 
 from attachments.models import Attachment
 from broadcasts.models import BroadcastMessage, Worker
+from broadcasts.passes import noted
 from leads.uploads import sweep
 
 
+@noted
 def unstick_messages() -> dict[str, int]:
     return BroadcastMessage.objects.unstick()
 
 
+@noted
 def expire_messages() -> dict[str, int]:
     return {"expired": BroadcastMessage.objects.expire()}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from broadcasts.passes import noted
 from campaigns.models import Campaign
 
 
+@noted
 def process_campaigns() -> dict[str, int]:
     return Campaign.objects.process()

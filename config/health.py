@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from broadcasts import reports
+from broadcasts import schedules
 from broadcasts.models import Worker
 
 logger = logging.getLogger(__name__)
@@ -66,11 +66,11 @@ def _migrations() -> str:
 
 
 def _scheduler() -> str:
-    scheduler = reports.scheduler()
-    if not scheduler.schedules:
+    found = schedules.scheduler()
+    if not found.schedules:
         return "no schedules: run manage.py migrate"
-    if scheduler.late:
-        return f"{scheduler.late} schedules are late: run manage.py qcluster"
+    if found.late:
+        return f"{found.late} schedules are late: run manage.py qcluster, or read its log"
     return "ok"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from broadcasts.passes import noted
 from sequences.models import Sequence
 
 
+@noted
 def process_sequences() -> dict[str, int]:
     return Sequence.objects.process()

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
-from django.utils import timezone
-from django_q.models import Schedule
+
+from broadcasts.models import Pass
+from broadcasts.schedules import PASSES
 
 
 def pytest_configure() -> None:
@@ -26,8 +29,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def _scheduler_runs(db: None) -> None:
-    """Its schedules date from when the database was made: a long run comes to them late."""
-    Schedule.objects.update(next_run=timezone.now())
+    """Its tasks have just ended. Its schedules date from when the database was made."""
+    for task in PASSES:
+        Pass.objects.note(task)
+
+
+@pytest.fixture
+def _scheduler_is_late(db: None) -> None:
+    for task in PASSES:
+        Pass.objects.create(task=task, ended_at=Now() - timedelta(minutes=4))
 
 
 @pytest.fixture

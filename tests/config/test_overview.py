@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
-from django_q.models import Schedule
 
 from tests.factories import (
     BroadcastMessageFactory,
@@ -97,8 +96,8 @@ def _queries(client: Client) -> int:
     return len(queries)
 
 
+@pytest.mark.usefixtures("_scheduler_is_late")
 def test_a_scheduler_that_is_late_is_not_said_to_run(viewer_client: Client) -> None:
-    Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=4))
     assert ">not running<" in viewer_client.get(URL).content.decode()
 
 

@@ -134,6 +134,11 @@ class Fleet:
         found = [p.pid for p in self.places if p.process and not p.sends]
         return [pid for pid in found if pid not in self.stopped]
 
+    def runners(self) -> list[int]:
+        """The processes of schedulers that take and run tasks, and those that serve them."""
+        guards = [guard for pid in self.schedulers() for guard in children(pid)]
+        return [pid for guard in guards for pid in children(guard)]
+
     def kill(self, pid: int) -> bool:
         """Returns whether it lived, and is dead now."""
         if not alive(pid):
@@ -265,8 +270,9 @@ class Fleet:
     def _send(self, pid: int, number: signal.Signals, *, to_all: bool = True) -> None:
         """A scheduler has processes of its own, which cannot do without it: they go with it."""
         is_scheduler = any(p.process and p.pid == pid and not p.sends for p in self.places)
-        with suppress(ProcessLookupError):
-            (os.killpg if is_scheduler and to_all else os.kill)(pid, number)
+        for each in [pid, *(descendants(pid) if is_scheduler and to_all else [])]:
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = OBEY_SECONDS) -> bool:
@@ -294,6 +300,10 @@ def children(pid: int) -> list[int]:
         if stat and stat[1] == pid and stat[0] not in "ZX":
             found.append(int(entry.name))
     return sorted(found)
+
+
+def descendants(pid: int) -> list[int]:
+    return [each for child in children(pid) for each in (child, *descendants(child))]
 
 
 def is_worker(pid: int) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -11,6 +13,8 @@ from functools import partial
 from typing import TypeVar
 
 from django.db import Error, connection
+from django_q.models import Success
+from django_q.tasks import async_task
 
 from tests.faults.clocks import Clocks
 from tests.faults.fleet import END_A_BROADCASTER, LEASE_SECONDS, Fleet
@@ -24,6 +28,8 @@ T = TypeVar("T")
 PAUSE_SECONDS = (0.5, 2.2)  # between one fault and the next
 KILL_A_NODE, JOIN_A_NODE = "kill a node", "join a node"
 MOVE_THE_CLOCKS = "move the clocks"
+KILL_A_RUNNER = "kill a scheduler's worker"
+PROBE_SECONDS = 10  # a task that a scheduler had taken when it was killed is given out late
 GRACE_SECONDS = 90  # in which what has not come about yet may still do so
 
 
@@ -44,6 +50,8 @@ class Havoc:
         self.kinds = self._kinds()
         self._done: Counter[str] = Counter()
         self._deck: list[str] = []
+        self._probes: list[str] = []  # tasks put since a scheduler's worker was killed
+        self._probed_at = 0.0
 
     @property
     def ordered(self) -> set[str]:
@@ -67,6 +75,7 @@ class Havoc:
             if now >= fed_at + 2:
                 fed_at = now
                 self._try(self.world.feed)
+                self._try(self._look_for_probes)
             if node_events and now >= node_events[0][0]:
                 self._leave_or_join(*node_events.pop(0)[1:])
             elif now >= next_at:
@@ -116,6 +125,7 @@ class Havoc:
             "kill before the send": partial(self._trip, "kill before the send"),
             "kill after the send": partial(self._trip, "kill after the send"),
             "kill in a chunk": self.kill_in_a_chunk,
+            KILL_A_RUNNER: self.kill_a_runner,
         }
         # On SQLite whoever is stopped in a transaction holds its one lock.
         if connection.vendor != "sqlite":
@@ -145,6 +155,27 @@ class Havoc:
         found = of()
         pid = self.dice.choice(found) if found else 0
         return f"pid {pid}" if pid and self.fleet.kill(pid) else ""
+
+    def kill_a_runner(self) -> str:
+        """One of those that share django-q2's queues, and their locks. It has come about once a
+        task is run that was put after it."""
+        found = self.fleet.runners()
+        if self._probes or not found:
+            return ""
+        os.kill(pid := self.dice.choice(found), signal.SIGKILL)
+        self._probes.append(async_task("os.getpid"))
+        self._probed_at = time.monotonic()
+        return f"pid {pid}"
+
+    def _look_for_probes(self) -> None:
+        if not self._probes:
+            return
+        if Success.objects.filter(pk__in=self._probes).exists():
+            self._done[KILL_A_RUNNER] += 1
+            self._probes = []
+        elif time.monotonic() > self._probed_at + PROBE_SECONDS:
+            self._probes.append(async_task("os.getpid"))
+            self._probed_at = time.monotonic()
 
     def _stop_one(self, of: Callable[[], list[int]]) -> str:
         found, seconds = of(), self._longer_than_a_lease()

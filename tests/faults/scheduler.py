@@ -72,21 +72,10 @@ def hurry(pause_seconds: float) -> None:
         time.sleep(pause_seconds)
 
 
-def supervised_qcluster() -> None:
-    """django-q2 does not start while its database is away: it ends, and is started again."""
-    while True:
-        try:
-            call_command("qcluster")
-            return
-        except RuntimeError as error:
-            sys.stderr.write(f"qcluster: {error}\n")
-            time.sleep(1)
-
-
 if __name__ == "__main__":
     fanout.CHUNK = progress.CHUNK = CHUNK
     connection_created.connect(watch_too)
     if sys.argv[1] == "qcluster":
-        supervised_qcluster()
+        call_command("qcluster")
     else:
         hurry(float(sys.argv[1]))

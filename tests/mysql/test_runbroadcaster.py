@@ -9,7 +9,7 @@ import threading
 import pytest
 from django.db import OperationalError, connection
 
-from broadcasts.management.commands import runbroadcaster
+from broadcasts.retrying import notice_silence
 from tests.processes import ROOT
 
 
@@ -73,8 +73,7 @@ def test_a_database_that_says_nothing_any_more_is_away_in_every_thread(
     options = connection.settings_dict["OPTIONS"]
     for name in ("read_timeout", "write_timeout"):
         monkeypatch.setitem(options, name, None)  # and back again afterwards
-    monkeypatch.setattr(runbroadcaster, "SILENCE_SECONDS", 1)
-    runbroadcaster._notice_silence()
+    notice_silence(1)
     said: list[object] = []
 
     def ask() -> None:

@@ -15,6 +15,7 @@ from django.core.management.base import (
 from django.db import InterfaceError, OperationalError, connection
 
 from broadcasts.footprint import allow_files
+from broadcasts.retrying import notice_silence
 from broadcasts.supervisor import Supervisor, begin_anew, begin_anew_if_needed, reap
 from broadcasts.worker import DATABASE_DOWN_SECONDS, STOP_SECONDS, Broadcaster, is_orphan
 
@@ -58,7 +59,7 @@ class Command(BaseCommand):
         # Until there is something to finish, also while the database does not answer.
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)
-        _notice_silence()
+        notice_silence(SILENCE_SECONDS)
         self._check(supervisor)
         allow_files()
         runner: Broadcaster | Supervisor
@@ -99,17 +100,6 @@ class Command(BaseCommand):
                 self.stderr.write(f"The database does not answer yet: {error}")
                 connection.close()
                 time.sleep(DATABASE_DOWN_SECONDS)
-
-
-def _notice_silence() -> None:
-    """Makes a database that says nothing for so long, to anybody in this process, an error.
-
-    A host that died, or a network that drops what it carries, tells nobody: TCP waits for hours,
-    with the sessions open that others have opened since.
-    """
-    if connection.vendor == "mysql":
-        seconds = {"read_timeout": SILENCE_SECONDS, "write_timeout": SILENCE_SECONDS}
-        connection.settings_dict["OPTIONS"].update(seconds)
 
 
 def _end(signum: int, frame: FrameType | None) -> None:
