@@ -67,6 +67,38 @@ def test_neither_a_text_nor_a_file_is_an_error_at_the_text(operator_client: Clie
     assert draft.attachment
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x" * 4097, "Ensure this value has at most 4096 characters"),
+        ("Hi\x00", "Null characters are not allowed."),
+    ],
+)
+@pytest.mark.parametrize("stored", [None, "", "x" * 2000])
+def test_a_text_that_is_refused_is_said_to_be_that_and_not_to_be_missing(
+    operator_client: Client, text: str, says: str, stored: str | None
+) -> None:
+    """Not even where the one before was, or was too long for the file that is added."""
+    to = NEW if stored is None else url("edit", CampaignFactory(message=stored))
+    data = entered(then="save", message=text, attachment=picture())
+    page = operator_client.post(to, data)
+    errors = page.context["form"].errors
+    assert list(errors) == ["message"]
+    assert len(errors["message"]) == 1
+    assert says in errors["message"][0]
+    assert page.context["form"]["message"].value() == text
+
+
+def test_a_file_that_is_refused_is_not_said_to_be_missing(operator_client: Client) -> None:
+    refused = picture("song.mp3", b"ID3" + bytes(99))
+    data = entered(then="save", message="", attachment=refused)
+    assert list(operator_client.post(NEW, data).context["form"].errors) == ["attachment"]
+    data |= {"message": "Hi {nme}", "attachment": picture("song.mp3", b"ID3" + bytes(99))}
+    both = operator_client.post(NEW, data).context["form"].errors
+    assert list(both) == ["attachment", "message"]
+    assert "Unknown: {nme}" in both["message"][0]
+
+
 def test_only_the_same_file_says_the_same_without_a_text(operator_client: Client) -> None:
     attachment = AttachmentFactory()
     CampaignFactory(sending=True, message="", attachment=attachment, title="October")
