@@ -222,10 +222,15 @@ def test_a_refused_file_is_not_forgotten_by_the_form_that_is_sent_afterwards(
     answer = operator_client.post(upload, {"attachment": picture("song.mp3", b"ID3" + bytes(99))})
     assert 'name="attachment-refused" value="song.mp3"' in answer.content.decode()
 
-    sent = {"then": "save", "message": "Hello", "attachment-refused": "song.mp3"}
-    text = operator_client.post(NEW, entered(**sent)).content.decode()
-    assert "song.mp3 was not taken" in text
-    assert "Go on without song.mp3" in text
+    why = answer.context["field"].why
+    assert "none of the files that WhatsApp shows" in why
+    sent = {"then": "save", "attachment-refused": "song.mp3", "attachment-why": why}
+    for _again in range(2):
+        page = operator_client.post(NEW, entered(**sent))
+        [said] = page.context["form"].errors["attachment"]
+        assert said.startswith(f"song.mp3 was not taken. {why} Choose another file")
+        assert page.context["form"]["attachment"].why == why
+        assert "Go on without song.mp3" in page.content.decode()
     assert not Campaign.objects.exists()
 
     operator_client.post(NEW, entered(**sent, **{"attachment-without": "1"}))
