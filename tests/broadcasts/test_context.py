@@ -36,7 +36,13 @@ def test_all_is_well_while_somebody_sends_and_somebody_schedules(
 
 
 def test_a_missing_broadcaster_is_said(viewer: User) -> None:
-    assert state(viewer).trouble == "No broadcaster is running"
+    assert state(viewer).trouble == "Nothing is sent: no broadcaster is running"
+
+
+def test_where_both_are_missing_both_are_said(viewer: User) -> None:
+    Schedule.objects.update(next_run=timezone.now() - timedelta(minutes=10))
+    said = "Nothing is sent: no broadcaster and no scheduler is running"
+    assert state(viewer).trouble == said
 
 
 def test_a_scheduler_that_is_late_is_said(viewer: User, broadcaster: Worker) -> None:
