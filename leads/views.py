@@ -117,10 +117,12 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "leads/detail.html", {"lead": lead, "history": history})
 
 
-@require_POST
 @permission_required("leads.opt_out_lead", raise_exception=True)
 def opt_out(request: HttpRequest, pk: int) -> HttpResponse:
-    get_object_or_404(Lead, pk=pk)
+    """Asks, by GET; does it, by POST, once."""
+    asked = get_object_or_404(Lead, pk=pk)
+    if request.method != "POST":
+        return render(request, "leads/opt_out.html", {"lead": asked})
     lead = Lead.objects.filter(pk=pk)
     if lead.opt_out(source=_("recorded by %(user)s") % {"user": request.user.get_username()}):
         LogEntry.objects.log_actions(  # type: ignore[call-overload]
