@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.decorators import permission_required
 from django.contrib.contenttypes.models import ContentType
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -113,7 +114,9 @@ def discard(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     leads = Lead.objects.with_skip_reason().select_related("device", "person")
     lead = get_object_or_404(leads.prefetch_related("niches", "triggers"), pk=pk)
-    history = lead.messages.select_related("attachment")[:20]  # read only by who may see messages
+    # When each left or ended, or else is to leave. Read only by who may see messages.
+    told = lead.messages.annotate(at=Coalesce("sent_at", "finished_at", "scheduled_at"))
+    history = told.select_related("attachment").order_by("-at", "-pk")[:20]
     return render(request, "leads/detail.html", {"lead": lead, "history": history})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -39,12 +40,37 @@ def test_a_lead_s_page_shows_which_message_carried_a_file(viewer_client: Client)
     assert page.count("Shop.png") == 1
 
 
+def test_a_lead_s_messages_stand_by_the_time_that_is_shown_the_newest_first(
+    viewer_client: Client,
+) -> None:
+    lead = LeadFactory()
+
+    def at(hour: int) -> datetime:
+        return datetime(2026, 11, 2, hour, tzinfo=UTC)
+
+    for body, times in {
+        "due at 12": {"scheduled_at": at(12)},
+        "sent at 9": {"scheduled_at": at(4), "status": "sent", "sent_at": at(9)},
+        "failed at 8": {"scheduled_at": at(3), "status": "failed", "finished_at": at(8)},
+        "due at 6": {"scheduled_at": at(6)},
+        "due at 6 as well": {"scheduled_at": at(6)},
+        "sent at 10": {"scheduled_at": at(1), "status": "sent", "sent_at": at(10)},
+    }.items():
+        BroadcastMessageFactory(lead=lead, body=body, **times)
+
+    page = viewer_client.get(reverse("leads:detail", args=[lead.pk]))
+
+    assert [message.body for message in page.context["history"]] == [
+        "due at 12", "sent at 10", "sent at 9", "failed at 8", "due at 6 as well", "due at 6"
+    ]  # fmt: skip
+    assert page.content.decode().count("2 Nov 2026, 14:00") == 2
+
+
 def test_an_opt_out_is_recorded_with_who_did_it_and_only_once(operator_client: Client) -> None:
     lead = LeadFactory(name="Ali")
     url = reverse("leads:opt_out", args=[lead.pk])
     assert "Opt Ali out?" in operator_client.get(url).content.decode()
-    lead.refresh_from_db()
-    assert lead.opted_out_at is None  # a link only asks
+    assert Lead.objects.filter(opted_out_at=None).exists()  # a link only asks
     assert operator_client.post(url)["Location"] == reverse("leads:detail", args=[lead.pk])
     lead.refresh_from_db()
     first = lead.opted_out_at
