@@ -14,6 +14,8 @@ from leads.models import SkipReason
 from leads.phones import display_phone
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from attachments.models import Attachment
     from devices.transports.base import Inbound
 
@@ -196,6 +198,22 @@ class BroadcastMessage(models.Model):
         """The file that it brings; none where it was left out before it was written."""
         is_written = self.device_id or self.status != self.Status.SKIPPED
         return self.attachment if is_written else None
+
+    @property
+    def life(self) -> list[tuple[str, datetime]]:
+        """What happened to it and is to, as names of columns with their times, in order.
+
+        One follows from another, whatever the clocks of WhatsApp and of other hosts say; only when
+        it is due, or would have been, may be anywhere between.
+        """
+        names = (
+            "created_at", "processing_started_at", "queued_at", "sent_at", "delivered_at",
+            "read_at", "" if self.status == self.Status.SENT else "finished_at",
+        )  # fmt: skip
+        moments = [(name, at) for name in names if name and (at := getattr(self, name))]
+        due_at = self.scheduled_at
+        before = sum(at < due_at or (name, at) == ("created_at", due_at) for name, at in moments)
+        return [*moments[:before], ("scheduled_at", due_at), *moments[before:]]
 
     @property
     def key(self) -> str:
