@@ -29,11 +29,12 @@ HINT = gettext_lazy(
 @dataclass(frozen=True)
 class Chosen:
     """What a form was sent for the field: a new file, the one it had, or neither; and the name of
-    one that was refused before, as long as nobody has said to go on without it."""
+    one that was refused before, and why, as long as nobody has said to go on without it."""
 
     upload: UploadedFile[bytes] | None = None
     kept: str = ""
     refused: str = ""
+    why: str = ""
 
 
 class AttachmentInput(forms.FileInput):
@@ -47,7 +48,8 @@ class AttachmentInput(forms.FileInput):
         kept = "" if removed else data.get(f"{name}-kept", "")
         refused = "" if data.get(f"{name}-without") else data.get(f"{name}-refused", "")
         kept = kept if kept.isdecimal() and len(kept) < 19 else ""
-        return Chosen(files.get(name), kept, refused[:100])
+        why = data.get(f"{name}-why", "") if refused else ""
+        return Chosen(files.get(name), kept, refused[:100], why[:300])
 
     def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
         return name not in files and f"{name}-kept" not in data
@@ -87,6 +89,14 @@ class BoundAttachment(forms.BoundField):
             return ""
         return str(value.upload.name)[:100] if value.upload else value.refused
 
+    @property
+    def why(self) -> str:
+        """Why it was not taken: only who looked into it knows, and the page is sent once more."""
+        value = self.value()
+        if not (self.errors and isinstance(value, Chosen)):
+            return ""
+        return str(self.errors[0]) if value.upload else value.why
+
 
 class AttachmentField(forms.Field):
     """Takes a file at once, whatever else is wrong with the form; its value is an Attachment."""
@@ -104,8 +114,9 @@ class AttachmentField(forms.Field):
 
     def clean(self, value: Chosen) -> Attachment | None:
         if value.upload is None and value.refused:
-            said = _("%(name)s was not taken. Choose another file, or say to go on without it.")
-            raise ValidationError(said % {"name": value.refused})
+            said = _("%(name)s was not taken.") % {"name": value.refused}
+            helps = _("Choose another file, or say to go on without it.")
+            raise ValidationError(" ".join(filter(None, (said, value.why, helps))))
         if value.upload is None:
             return self._kept(value.kept)
         upload = value.upload

@@ -121,7 +121,7 @@ class Attachment(models.Model):
                      "%(length)s, and with the longest name %(filled)s.")  # fmt: skip
         figures = {"most": CAPTION_CHARACTERS, "length": len(text), "filled": filled}
         params = {name: f"{number:,}" for name, number in figures.items()}
-        raise ValidationError({field: ValidationError(said, params=params)})
+        raise ValidationError({field: ValidationError(said, code="caption", params=params)})
 
     def stream(self) -> Iterator[bytes]:
         """Yields what is in it, piece by piece."""

@@ -22,8 +22,10 @@ class SystemState:
 
     @property
     def trouble(self) -> str:
+        if not (self.broadcasters or self.scheduler_runs):
+            return _("Nothing is sent: no broadcaster and no scheduler is running")
         if not self.broadcasters:
-            return _("No broadcaster is running")
+            return _("Nothing is sent: no broadcaster is running")
         if not self.scheduler_runs:
             return _("The scheduler is not running")
         return ""

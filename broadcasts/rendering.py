@@ -108,7 +108,8 @@ def check_message(text: str, attachment: Attachment | None) -> None:
     if attachment:
         attachment.check_caption(text, filled=longest(text), field="message")
     elif not text:
-        raise ValidationError({"message": _("Write a text, or add a file: one of them is sent.")})
+        said = _("Write a text, or add a file: one of them is sent.")
+        raise ValidationError({"message": ValidationError(said, code="nothing")})
 
 
 class BodyField(forms.CharField):
@@ -121,6 +122,22 @@ class BodyField(forms.CharField):
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
         """No maxlength: browsers cut what is pasted, and whoever sends it misses the end."""
         return {k: v for k, v in super().widget_attrs(widget).items() if k != "maxlength"}
+
+
+class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at run time
+    """A form of what has a text and a file.
+
+    Of a text or a file that is refused here the model knows nothing: what `check_message` then says
+    of the two together is not about what was entered.
+    """
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        found = getattr(error, "error_dict", {}).get("message")
+        if found and {"message", "attachment"} & self.errors.keys():
+            found[:] = [each for each in found if each.code not in ("nothing", "caption")]
+            if not found:
+                del error.error_dict["message"]
+        super().add_error(field, error)
 
 
 def validate_body(body: str) -> None:

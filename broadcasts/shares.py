@@ -25,8 +25,9 @@ class Share:
     counts: dict[str, int] = field(default_factory=dict)
     delivered: int = 0
     read: int = 0
-    last_at: datetime | None = None
+    last_at: datetime | None = None  # when it last sent one
     only_new: bool = False  # what waits is all to people it has not talked with
+    ended_at: datetime | None = None  # when the last of them ended, however it did
 
     @property
     def hold(self) -> Hold | None:
@@ -106,6 +107,7 @@ def by_device(campaign_id: int) -> list[Share]:
             before.read + read,
             _later(before.last_at, last_at if status == Status.SENT else None),
             before.only_new or (status == Status.PENDING and not known),
+            _later(before.ended_at, last_at),
         )
     return sorted(counted.values(), key=lambda row: (row.device is None, str(row.device)))
 

@@ -36,6 +36,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     message = get_object_or_404(BroadcastMessage.objects.select_related(*_RELATED), pk=pk)
     context = {
         "message": message,
+        "life": _life(message),
         "history": message.history.select_related("device", "decided_by"),
     }
     return render(request, "messages/detail.html", context)
@@ -108,3 +109,19 @@ def _as_shown(rows: BroadcastMessageQuerySet, ended_at: str) -> BroadcastMessage
         )
     except (ValueError, OverflowError):  # that said no page of ours
         return rows.none()
+
+
+def _life(message: BroadcastMessage) -> list[tuple[str, datetime]]:
+    """Returns what happened to it and is to, as names of columns with their times, in order.
+
+    One follows from another, whatever the clocks of WhatsApp and of other hosts say; only when it
+    is due, or would have been, may be anywhere between.
+    """
+    names = (
+        "created_at", "processing_started_at", "queued_at", "sent_at", "delivered_at", "read_at",
+        "" if message.status == BroadcastMessage.Status.SENT else "finished_at",
+    )  # fmt: skip
+    moments = [(name, at) for name in names if name and (at := getattr(message, name))]
+    due_at = message.scheduled_at
+    before = sum(at < due_at or (name, at) == ("created_at", due_at) for name, at in moments)
+    return [*moments[:before], ("scheduled_at", due_at), *moments[before:]]

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from broadcasts.models import BroadcastMessage
-from broadcasts.rendering import BodyField
+from broadcasts.rendering import BodyField, MessageForm
 from campaigns.models import Campaign
 from config.adminsite import ConfirmedAction, QuickAdmin, tag
 
@@ -27,6 +27,7 @@ class CampaignAdmin(QuickAdmin):
         "title", "state", "target_status", "scheduled_at", "audience_size", "sent", "failed",
         "open_messages", "show_messages", "created_by",
     ]  # fmt: skip
+    form = MessageForm
     formfield_overrides = {models.TextField: {"form_class": BodyField}}
     list_filter = ["status", "target_status"]
     list_select_related = ["created_by"]

@@ -100,4 +100,6 @@ class Audience:
                 "banned.",
                 len(self.devices),
             )
+        if not Device.objects.kept().exists():
+            return _("There is no device yet.")
         return _("No device may send: all of them are off, not paired, logged out or banned.")

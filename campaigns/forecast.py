@@ -41,8 +41,8 @@ WORDS = {
         "n",
     ),
     Brake.PAUSES: ngettext_lazy(
-        "Most of the time goes to the pauses between messages on %(shown)s device.",
-        "Most of the time goes to the pauses between messages on %(shown)s devices.",
+        "Most of the time goes to the pauses that %(shown)s device makes between messages.",
+        "Most of the time goes to the pauses that %(shown)s devices make between messages.",
         "n",
     ),
     Brake.SENDING_HOURS: ngettext_lazy(

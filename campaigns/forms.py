@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from attachments.forms import AttachmentField
-from broadcasts.rendering import BodyField
+from broadcasts.rendering import BodyField, MessageForm
 from campaigns.audience import Audience
 from campaigns.models import Campaign
 from campaigns.preview import Preview, preview
@@ -42,7 +42,7 @@ class WallClockField(forms.DateTimeField):
         return moment.replace(tzinfo=None) if moment else None
 
 
-class CampaignForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at run time
+class CampaignForm(MessageForm):
     """A draft: who gets it, what it says, and when. Sending it is another page's business."""
 
     when = forms.ChoiceField(

@@ -108,6 +108,11 @@ class Progress:
         return {self.status, self.campaign.status} <= set(OVER) and not self.working
 
     @property
+    def last_ended_at(self) -> datetime | None:
+        """When the last of its messages ended, where its devices are known."""
+        return max((row.ended_at for row in self.devices or () if row.ended_at), default=None)
+
+    @property
     def is_young(self) -> bool:
         """Whether it has not been sending for as long as its rate is taken over."""
         since = self.campaign.sends_since

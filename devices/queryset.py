@@ -167,7 +167,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
     def release_leases(self, epochs: Mapping[int, int], worker_id: str) -> int:
         """Gives leases back; returns how many were still held."""
         return self.held_by(epochs, worker_id).update(
-            worker_id="", lease_expires_at=None, status=_offline_if_online()
+            worker_id="",
+            lease_expires_at=None,
+            # Before the status: MySQL goes by what was assigned already.
+            status_changed_at=Case(When(status="online", then=Now()), default="status_changed_at"),
+            status=_offline_if_online(),
         )
 
     def put_off(self, until: Mapping[int, datetime | Combinable]) -> int:

@@ -60,8 +60,8 @@ def switch(request: HttpRequest, pk: int) -> HttpResponse:
     device = get_object_or_404(Device.objects.kept(), pk=pk)
     on = request.POST.get("enabled") == "1"
     if Device.objects.kept().filter(pk=pk, enabled=not on).update(enabled=on):
-        text = _("Switched on.") if on else _("Switched off: it sends nothing until switched on.")
-        note(request, device, text)
+        # What that means, its page says as long as it is off.
+        note(request, device, _("Switched on.") if on else _("Switched off."), say=on)
     return redirect("devices:detail", pk)
 
 

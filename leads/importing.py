@@ -136,7 +136,7 @@ class LeadImport:
         return first if first != record.row else None
 
     def _duplicate_reason(self, first: int, phone: str) -> str:
-        reason = _("Same number as row %(row)s, which was used.") % {"row": first}
+        reason = _("Same number as row %(row)s, which is used instead.") % {"row": first}
         if denying := self._denying_rows.get(int(phone)):
             reason += " " + _("Row %(row)s says no to consent: that counts for all of them.") % {
                 "row": denying

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.decorators import permission_required
 from django.contrib.contenttypes.models import ContentType
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -113,14 +114,18 @@ def discard(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     leads = Lead.objects.with_skip_reason().select_related("device", "person")
     lead = get_object_or_404(leads.prefetch_related("niches", "triggers"), pk=pk)
-    history = lead.messages.select_related("attachment")[:20]  # read only by who may see messages
+    # When each left or ended, or else is to leave. Read only by who may see messages.
+    told = lead.messages.annotate(at=Coalesce("sent_at", "finished_at", "scheduled_at"))
+    history = told.select_related("attachment").order_by("-at", "-pk")[:20]
     return render(request, "leads/detail.html", {"lead": lead, "history": history})
 
 
-@require_POST
 @permission_required("leads.opt_out_lead", raise_exception=True)
 def opt_out(request: HttpRequest, pk: int) -> HttpResponse:
-    get_object_or_404(Lead, pk=pk)
+    """Asks, by GET; does it, by POST, once."""
+    asked = get_object_or_404(Lead, pk=pk)
+    if request.method != "POST":
+        return render(request, "leads/opt_out.html", {"lead": asked})
     lead = Lead.objects.filter(pk=pk)
     if lead.opt_out(source=_("recorded by %(user)s") % {"user": request.user.get_username()}):
         LogEntry.objects.log_actions(  # type: ignore[call-overload]

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from broadcasts.rendering import BodyField
+from broadcasts.rendering import BodyField, MessageForm
 from config.adminsite import (
     ConfirmedAction,
     LookOnlyAdmin,
@@ -30,6 +30,7 @@ Status = Sequence.Status
 
 class StepInline(admin.TabularInline):  # type: ignore[type-arg]
     model = SequenceStep
+    form = MessageForm
     formset = PositionsFormSet  # type: ignore[assignment]  # whatever its forms are
     extra = 0
     formfield_overrides = {models.TextField: {"form_class": BodyField}}

@@ -14,13 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from attachments.forms import AttachmentField
-from broadcasts.rendering import BodyField
+from broadcasts.rendering import BodyField, MessageForm
 from sequences.models import LONGEST_DELAY, Sequence, SequenceStep
-
-if TYPE_CHECKING:  # Django's own form classes take no type in brackets
-    _StepForm = forms.ModelForm[SequenceStep]
-else:
-    _StepForm = forms.ModelForm
 
 UNITS = (
     (86_400, gettext_lazy("days")),
@@ -32,7 +27,7 @@ UNITS = (
 _ASIDE = 16_000
 
 
-class StepForm(_StepForm):
+class StepForm(MessageForm):
     delay = forms.IntegerField(label=gettext_lazy("Wait"), min_value=0, initial=1)
     unit = forms.TypedChoiceField(
         label=gettext_lazy("Unit"), coerce=int, choices=UNITS[:3], initial=86_400

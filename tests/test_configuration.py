@@ -118,3 +118,11 @@ def test_without_a_key_it_says_how_to_make_one(tmp_path: Path) -> None:
     done = run_check(SECRET_KEY="", SECRET_KEY_FILE="", DATABASE_URL="sqlite://:memory:")
     assert done.returncode != 0
     assert "token_urlsafe" in done.stderr
+
+
+def test_gunicorn_leaves_no_socket_in_the_home_of_whoever_starts_it() -> None:
+    gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "--print-config"]
+    shown = subprocess.run(
+        gunicorn, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert re.search(r"^control_socket_disable += True$", shown.stdout, re.MULTILINE)

@@ -34,8 +34,15 @@ def test_all_is_well_while_somebody_sends_and_somebody_schedules(
     assert (state(viewer).broadcasters, state(viewer).trouble) == (1, "")
 
 
+@pytest.mark.usefixtures("_scheduler_runs")
 def test_a_missing_broadcaster_is_said(viewer: User) -> None:
-    assert state(viewer).trouble == "No broadcaster is running"
+    assert state(viewer).trouble == "Nothing is sent: no broadcaster is running"
+
+
+@pytest.mark.usefixtures("_scheduler_is_late")
+def test_where_both_are_missing_both_are_said(viewer: User) -> None:
+    said = "Nothing is sent: no broadcaster and no scheduler is running"
+    assert state(viewer).trouble == said
 
 
 @pytest.mark.usefixtures("_scheduler_is_late")

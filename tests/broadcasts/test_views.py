@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -188,6 +188,54 @@ def test_a_message_shows_its_whole_life(viewer_client: Client) -> None:
         "delivered", "read", message.campaign.title,
     ):  # fmt: skip
         assert words in page
+
+
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [
+        ({"status": "pending"}, ["written for", "due"]),
+        (
+            {"status": "failed", "processing_started_at": 11, "queued_at": 12, "finished_at": 13},
+            ["written for", "due", "claimed", "handed to WhatsApp", "failed"],
+        ),
+        (
+            {"status": "skipped", "finished_at": 8},
+            ["written for", "skipped", "would have been due"],
+        ),
+        ({"status": "skipped", "finished_at": 11}, ["written for", "due", "skipped"]),
+        # Its campaign was begun late.
+        (
+            {"status": "skipped", "scheduled_at": 8, "finished_at": 9},
+            ["due", "written for", "skipped"],
+        ),
+        (
+            {"status": "skipped", "scheduled_at": 9, "finished_at": 9},
+            ["written for", "due", "skipped"],
+        ),
+        # WhatsApp tells whole seconds, by a clock of its own.
+        (
+            {"status": "sent", "processing_started_at": 11, "queued_at": 12, "sent_at": 14,
+             "delivered_at": 13, "finished_at": 14},
+            ["written for", "due", "claimed", "handed to WhatsApp", "sent", "delivered"],
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_message_s_life_is_told_in_its_order(
+    viewer_client: Client, ended: dict[str, Any], told: list[str]
+) -> None:
+    def at(value: Any) -> Any:
+        return datetime(2026, 11, 2, value, tzinfo=UTC) if isinstance(value, int) else value
+
+    times = {name: at(value) for name, value in ended.items()}
+    message = BroadcastMessageFactory(**{"scheduled_at": at(10), **times})
+    BroadcastMessage.objects.update(created_at=at(9))
+
+    page = viewer_client.get(reverse("messages:detail", args=[message.pk])).content.decode()
+
+    life = page.split('<ol class="life">')[1].split("</ol>")[0]
+    lines = re.findall(r"<span>\s*(.*?)\s*<", life)
+    assert [re.sub(r"\s+", " ", line) for line in lines if line] == told
 
 
 @pytest.mark.parametrize("verb", VERBS)

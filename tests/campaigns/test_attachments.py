@@ -67,6 +67,38 @@ def test_neither_a_text_nor_a_file_is_an_error_at_the_text(operator_client: Clie
     assert draft.attachment
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x" * 4097, "Ensure this value has at most 4096 characters"),
+        ("Hi\x00", "Null characters are not allowed."),
+    ],
+)
+@pytest.mark.parametrize("stored", [None, "", "x" * 2000])
+def test_a_text_that_is_refused_is_said_to_be_that_and_not_to_be_missing(
+    operator_client: Client, text: str, says: str, stored: str | None
+) -> None:
+    """Not even where the one before was, or was too long for the file that is added."""
+    to = NEW if stored is None else url("edit", CampaignFactory(message=stored))
+    data = entered(then="save", message=text, attachment=picture())
+    page = operator_client.post(to, data)
+    errors = page.context["form"].errors
+    assert list(errors) == ["message"]
+    assert len(errors["message"]) == 1
+    assert says in errors["message"][0]
+    assert page.context["form"]["message"].value() == text
+
+
+def test_a_file_that_is_refused_is_not_said_to_be_missing(operator_client: Client) -> None:
+    refused = picture("song.mp3", b"ID3" + bytes(99))
+    data = entered(then="save", message="", attachment=refused)
+    assert list(operator_client.post(NEW, data).context["form"].errors) == ["attachment"]
+    data |= {"message": "Hi {nme}", "attachment": picture("song.mp3", b"ID3" + bytes(99))}
+    both = operator_client.post(NEW, data).context["form"].errors
+    assert list(both) == ["attachment", "message"]
+    assert "Unknown: {nme}" in both["message"][0]
+
+
 def test_only_the_same_file_says_the_same_without_a_text(operator_client: Client) -> None:
     attachment = AttachmentFactory()
     CampaignFactory(sending=True, message="", attachment=attachment, title="October")
@@ -190,10 +222,15 @@ def test_a_refused_file_is_not_forgotten_by_the_form_that_is_sent_afterwards(
     answer = operator_client.post(upload, {"attachment": picture("song.mp3", b"ID3" + bytes(99))})
     assert 'name="attachment-refused" value="song.mp3"' in answer.content.decode()
 
-    sent = {"then": "save", "message": "Hello", "attachment-refused": "song.mp3"}
-    text = operator_client.post(NEW, entered(**sent)).content.decode()
-    assert "song.mp3 was not taken" in text
-    assert "Go on without song.mp3" in text
+    why = answer.context["field"].why
+    assert "none of the files that WhatsApp shows" in why
+    sent = {"then": "save", "attachment-refused": "song.mp3", "attachment-why": why}
+    for _again in range(2):
+        page = operator_client.post(NEW, entered(**sent))
+        [said] = page.context["form"].errors["attachment"]
+        assert said.startswith(f"song.mp3 was not taken. {why} Choose another file")
+        assert page.context["form"]["attachment"].why == why
+        assert "Go on without song.mp3" in page.content.decode()
     assert not Campaign.objects.exists()
 
     operator_client.post(NEW, entered(**sent, **{"attachment-without": "1"}))

@@ -236,7 +236,7 @@ def test_of_a_large_audience_too_a_slow_device_gets_no_more_than_it_can_send_in_
 @pytest.mark.parametrize(
     ("device", "says"),
     [
-        ({}, "pauses between messages on 1 device."),
+        ({}, "the pauses that 1 device makes between messages."),
         ({"first_contact_limit": 4, "daily_limit": 9}, "cap on new people: 4 a day on 1 device."),
         ({"daily_limit": 3, "first_contact_limit": 9}, "cap on messages: 3 a day on 1 device."),
         ({"hourly_limit": 2}, "cap on messages: 2 an hour on 1 device."),
@@ -275,7 +275,7 @@ def test_those_it_has_talked_with_do_not_wait_for_first_contacts_that_are_held()
 
     assert plan.finish_at
     assert plan.finish_at.date() == START.date()
-    assert "the pauses between messages" in plan.brake
+    assert "the pauses that" in plan.brake
 
 
 def test_the_reason_is_that_of_the_last_to_finish_and_of_those_held_alike() -> None:

@@ -283,3 +283,12 @@ def test_the_question_is_a_sentence(operator_client: Client, name: str, question
     BroadcastMessageFactory(campaign=campaign, status="expired")
 
     assert question in page(operator_client, name, campaign)
+
+
+def test_where_there_is_no_device_at_all_the_campaign_does_not_speak_of_all_of_them(
+    viewer_client: Client,
+) -> None:
+    campaign = CampaignFactory(status="scheduled", scheduled_at=timezone.now())
+    assert "There is no device yet." in page(viewer_client, "detail", campaign)
+    DeviceFactory(enabled=False)
+    assert "No device may send: all of them are off" in page(viewer_client, "detail", campaign)

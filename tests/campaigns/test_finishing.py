@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.test import Client
@@ -62,6 +63,16 @@ def test_its_page_says_finished_at_once_and_no_longer_offers_to_stop_it(
         assert "not known yet" not in text
         for action in ("pause", "cancel"):
             assert reverse(f"campaigns:{action}", args=[campaign.pk]) not in text
+
+
+def test_until_that_is_written_down_it_ended_when_its_last_message_did(
+    viewer_client: Client,
+) -> None:
+    campaign = CampaignFactory(sending=True, timezone="UTC")
+    for status, minute in (("sent", 7), ("failed", 12), ("skipped", 1)):
+        at = datetime(2026, 11, 2, 9, minute, tzinfo=UTC)
+        BroadcastMessageFactory(campaign=campaign, status=status, finished_at=at)
+    assert "<b>09:12</b><span>ended" in page(viewer_client, "progress", campaign)
 
 
 def test_what_can_be_done_is_shown_anew_when_the_last_message_ended_and_then_left_alone(

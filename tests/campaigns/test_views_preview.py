@@ -75,7 +75,20 @@ def test_a_time_that_cannot_be_is_said_at_its_field_while_somebody_writes(
 def test_what_forbids_sending_is_said(operator_client: Client) -> None:
     text = operator_client.post(PREVIEW, entered()).content.decode()
     assert "No lead matches this audience." in text
-    assert "No device may send" in text
+    assert "There is no device yet." in text
+    assert "An administrator adds one." in text
+
+    DeviceFactory(enabled=False)
+    text = operator_client.post(PREVIEW, entered()).content.decode()
+    assert "No device may send: all of them are off" in text
+    assert "An administrator adds one." not in text
+
+
+def test_where_there_is_no_device_whoever_may_add_one_is_led_there(admin_client: Client) -> None:
+    link = f'<a href="{reverse("devices:new")}">Add one</a>'
+    assert link in admin_client.post(PREVIEW, entered()).content.decode()
+    DeviceFactory()
+    assert link not in admin_client.post(PREVIEW, entered()).content.decode()
 
 
 def test_leads_without_a_name_are_a_warning_where_the_name_is_bare(

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from broadcasts.models import Worker
 from tests.factories import (
     BroadcastMessageFactory,
     CampaignFactory,
@@ -30,7 +31,7 @@ def test_an_empty_installation_says_what_to_do_first(operator_client: Client) ->
     page = operator_client.get(URL).content.decode()
     assert "No campaign is being sent" in page
     assert "No device yet" in page
-    assert "No broadcaster is running" in page
+    assert "Nothing is sent: no broadcaster is running" in page
 
 
 def test_the_figures_are_those_of_the_database(viewer_client: Client) -> None:
@@ -44,6 +45,18 @@ def test_the_figures_are_those_of_the_database(viewer_client: Client) -> None:
     [progress] = context["running"]
     assert (progress.campaign, progress.sent, progress.remaining) == (campaign, 2, 1)
     assert context["days"][-1].sent == 2
+
+
+def test_what_waits_leaves_only_where_a_broadcaster_runs(viewer_client: Client) -> None:
+    device = DeviceFactory(sends_from=None, sends_until=None)
+    BroadcastMessageFactory(campaign=CampaignFactory(sending=True), device=device)
+    page = viewer_client.get(URL).content.decode()
+    assert "none leave: no broadcaster runs" in page
+    assert "can leave today" not in page
+
+    now = timezone.now()
+    Worker.objects.create(id="one", hostname="host", pid=1, started_at=now, heartbeat_at=now)
+    assert "all can leave today" in viewer_client.get(URL).content.decode()
 
 
 def test_a_sequence_shows_who_is_in_it_and_who_is_due(viewer_client: Client) -> None:

@@ -6,8 +6,9 @@ import re
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from campaigns.models import Campaign
 from config import ledger
 from tests.factories import (
@@ -117,6 +118,16 @@ def test_a_state_that_nobody_knows_is_counted_as_well(capsys: pytest.CaptureFixt
     BroadcastMessageFactory(status="lost")
     rows = table(printed(capsys))
     assert rows["lost"]["campaigns"] == rows["together"]["together"] == 1
+
+
+def test_that_the_figures_are_of_several_moments_is_said_where_a_broadcaster_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    BroadcastMessageFactory(status="lost")
+    assert "A broadcaster is running" not in " ".join(printed(capsys))
+    now = timezone.now()
+    Worker.objects.create(id="one", hostname="host", pid=1, started_at=now, heartbeat_at=now)
+    assert "A broadcaster is running" in " ".join(printed(capsys))
 
 
 def test_without_messages_everything_is_nothing() -> None:

@@ -96,6 +96,30 @@ def test_switching_off_and_on_is_noted_and_a_second_click_changes_nothing(
         assert LogEntry.objects.filter(object_id=str(device.pk)).count() == notes
 
 
+def test_that_it_is_switched_off_is_said_once(operator_client: Client) -> None:
+    url = reverse("devices:switch", args=[DeviceFactory().pk])
+    page = operator_client.post(url, {"enabled": "0"}, follow=True).content.decode()
+    assert page.count("Switched off") == 1
+    page = operator_client.post(url, {"enabled": "1"}, follow=True).content.decode()
+    assert page.count("Switched on.") == 1
+
+
+def test_a_device_that_is_given_back_is_offline_since_then() -> None:
+    before = timezone.now() - timedelta(hours=1)
+    online = DeviceFactory(online=True, status_changed_at=before)
+    banned = DeviceFactory(online=True, status_changed_at=before)
+    Device.objects.filter(pk=banned.pk).update(status="banned")
+
+    Device.objects.release_leases({online.pk: 1, banned.pk: 1}, "worker")
+
+    online.refresh_from_db()
+    banned.refresh_from_db()
+    assert (online.status, banned.status) == ("offline", "banned")
+    assert online.state_since
+    assert timezone.now() - online.state_since < timedelta(minutes=1)
+    assert banned.state_since == before
+
+
 def test_a_viewer_may_not_switch_and_a_link_does_not(
     viewer_client: Client, operator_client: Client
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_no_in_a_later_row_withholds_what_an_earlier_one_says(
     assert "Another row of the same number says no" in used.remarks[0]
     assert not any(result.denied for result in others)
     assert denying.reason == (
-        "Same number as row 2, which was used. "
+        "Same number as row 2, which is used instead. "
         "Row 5 says no to consent: that counts for all of them."
     )
     assert Lead.objects.count() == (0 if dry_run else 3)

@@ -61,8 +61,10 @@ def test_its_page_names_the_devices_that_are_only_switched_off(viewer_client: Cl
 
 
 def test_where_all_may_send_it_and_none_does_that_is_said(viewer_client: Client) -> None:
+    sequence = limited_to()
+    assert "There is no device yet: nobody gets a next step." in detail(viewer_client, sequence)
     DeviceFactory(status="banned")
-    assert "No device may send: all of them are off" in detail(viewer_client, limited_to())
+    assert "No device may send: all of them are off" in detail(viewer_client, sequence)
 
 
 @pytest.mark.parametrize("where", ["overview", "sequences:list"])

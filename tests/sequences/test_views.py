@@ -169,6 +169,12 @@ def test_a_file_needs_no_text(operator_client: Client) -> None:
     assert (written.message, str(written.attachment)) == ("", "Guide.pdf")
 
 
+def test_a_step_that_is_too_long_is_not_said_to_be_missing(operator_client: Client) -> None:
+    page = operator_client.post(reverse("sequences:create"), form(step(1, "x" * 4097)))
+    assert "Ensure this value has at most 4096 characters" in page.content.decode()
+    assert "Write a text, or add a file" not in page.content.decode()
+
+
 def test_a_step_that_loses_its_text_and_has_no_file_is_refused(operator_client: Client) -> None:
     sequence = SequenceStepFactory(position=1, message="Before").sequence
     url = reverse("sequences:edit", args=[sequence.pk])

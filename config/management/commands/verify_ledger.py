@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from broadcasts.models import BroadcastMessage
+from broadcasts.models import BroadcastMessage, Worker
 from campaigns.models import Campaign
 from config import ledger
 from leads.models import SkipReason
@@ -73,6 +73,11 @@ class Command(BaseCommand):
         self.stdout.write(
             "(simulated: of these, to simulated phones; received: of those, by the phones)"
         )
+        if Worker.objects.alive().exists():
+            self.stdout.write(
+                "(A broadcaster is running: messages moved on between one figure and the next, so "
+                "that they need not add up.)"
+            )
 
     def _print_line(self, name: str, cells: Iterable[str]) -> None:
         self.stdout.write(f"{name:<12}" + "".join(f"{cell:>11}" for cell in cells))
