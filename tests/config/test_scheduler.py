@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
-from django_q.models import Success
+from django_q.models import Schedule, Success
 from django_q.tasks import async_task
 
 from broadcasts.models import Pass
@@ -19,7 +19,7 @@ from broadcasts.schedules import PASSES
 from tests.faults.fleet import alive, children
 from tests.processes import ROOT, Process, start, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.django_db(transaction=True)
 
 IMPATIENT = """
 import os, django
@@ -125,7 +125,9 @@ def test_it_ends_when_told_to_also_where_a_worker_stands_still(
 def test_it_begins_afresh_when_nothing_that_is_to_run_has_ended_for_minutes(
     run: Callable[..., Process],
 ) -> None:
+    Schedule.objects.all().delete()  # whatever other tests have left of them
     for task in PASSES:
+        Schedule.objects.create(func=task, schedule_type=Schedule.MINUTES, minutes=1)
         Pass.objects.create(task=task, ended_at=Now() - timedelta(minutes=10))
     process = run("-c", IMPATIENT)
     wait_until(lambda: children(process.pid))
