@@ -254,14 +254,15 @@ def _uncounted_sends() -> Iterator[Offence]:
 def _of_audiences(campaigns: CampaignQuerySet) -> Iterator[Offence]:
     """Of every campaign that began, whatever became of it: a chunk is counted as it is written."""
     rows_of_it = BroadcastMessage.objects.filter(campaign=OuterRef("pk")).order_by()
-    count = rows_of_it.values("campaign").annotate(count=Count("pk")).values("count")
-    counted = campaigns.annotate(count=Coalesce(Subquery(count), 0))
+    counts = rows_of_it.values("campaign").annotate(count=Count("pk")).values("count")
+    counted = campaigns.annotate(count=Coalesce(Subquery(counts), 0))
     began = counted.filter(Q(audience_max_lead_id__isnull=False) | Q(fanned_out_at__isnull=False))
     differs = Q(audience_size__isnull=True) | ~Q(count=F("audience_size"))
     for each in began.filter(differs)[:MOST]:
+        count: int = each.count  # type: ignore[attr-defined]  # annotated
         yield (
             _("The messages of a campaign add up to its audience"),
-            f"{each}: {each.count} messages for an audience of {each.audience_size}",
+            f"{each}: {count} messages for an audience of {each.audience_size}",
         )
     over = campaigns.being_listed().filter(status="cancelled", finished_at__lt=Now() - PASSES)
     for each in over[:MOST]:
