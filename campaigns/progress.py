@@ -113,7 +113,7 @@ class Progress:
     @property
     def is_moving(self) -> bool:
         """Whether its numbers change by themselves."""
-        return self.is_running or self.campaign.is_being_listed
+        return self.is_running or (self.campaign.is_cancelled and not self.is_over)
 
     @property
     def is_due(self) -> bool:
@@ -125,10 +125,10 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """Nothing moves any more, also not what a cancelled campaign had in hand; and it is
-        written down when that was."""
+        """Nothing moves any more, also not what a cancelled campaign had in hand or still has to
+        list; and it is written down when that was."""
         is_ended = {self.status, self.campaign.status} <= set(OVER)
-        return is_ended and not self.working and not self.campaign.is_being_listed
+        return is_ended and not self.remaining and not self.campaign.is_being_listed
 
     @property
     def is_young(self) -> bool:

@@ -83,6 +83,17 @@ def test_the_pages_look_again_until_a_cancelled_campaign_is_listed(viewer_client
         assert viewer_client.get(url).status_code == 286
 
 
+def test_the_pages_look_again_until_all_that_waited_is_cancelled(viewer_client: Client) -> None:
+    """Of very many messages the scheduler moves the rest."""
+    campaign = half_listed(status="cancelled")
+    Campaign.objects.update(fanned_out_at=timezone.now())
+    for status, code in (("pending", 200), ("cancelled", 286)):
+        campaign.messages.update(status=status)
+        for name in ("row", "progress"):
+            url = reverse(f"campaigns:{name}", args=[campaign.pk])
+            assert viewer_client.get(url).status_code == code
+
+
 def test_when_a_cancelled_campaign_ended_is_said_before_it_is_listed(viewer_client: Client) -> None:
     text = page(viewer_client, "detail", half_listed(status="cancelled"))
     assert "ended" in text

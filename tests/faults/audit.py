@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from django.core.management import call_command
-from django.db.models import Q
 
 from broadcasts.models import BroadcastMessage
 from campaigns.models import Campaign
@@ -68,12 +67,14 @@ def _open(evidence: Evidence) -> Iterator[str]:
 def _audiences(evidence: Evidence) -> Iterator[str]:
     """Of all that began, cancelled or not, but for what is paused before its audience is listed."""
     rows = Counter(m.campaign_id for m in evidence.messages.values())
-    began = Q(audience_max_lead_id__isnull=False) | Q(fanned_out_at__isnull=False)
-    for campaign in Campaign.objects.filter(began).exclude(status="paused", fanned_out_at=None):
+    began = Campaign.objects.filter(audience_max_lead_id__isnull=False)
+    for campaign in began.exclude(status="paused", fanned_out_at=None):
         expected = evidence.world.expected.get(campaign.pk)
         if not rows[campaign.pk] == campaign.audience_size == expected:
             yield (f"{campaign}: {rows[campaign.pk]} messages, audience "
                    f"{campaign.audience_size}, expected {expected}")  # fmt: skip
+        elif not campaign.fanned_out_at:
+            yield f"{campaign}: nobody knows that all are listed"
 
 
 def _sent_against_the_record(evidence: Evidence) -> Iterator[str]:
