@@ -70,7 +70,7 @@ def _pause_effect(progress: Progress) -> str:
     waiting = _("%(count)s waiting messages stay where they are until you resume.")
     said = [waiting % {"count": f"{progress.waiting:,}"}]
     if not progress.is_listed:
-        said.append(_("Whoever is not listed yet is listed then."))
+        said.append(_("The rest of its audience is listed then."))
     return " ".join([*said, _finishing(progress)])
 
 
@@ -80,7 +80,7 @@ def _cancel_effect(progress: Progress) -> str:
     gone = _("%(count)s waiting messages are not sent, and this cannot be undone.")
     said = [gone % {"count": f"{progress.waiting:,}"}]
     if progress.has_list and not progress.is_listed:
-        said.append(_("Whoever is not listed yet is listed as cancelled."))
+        said.append(_("The rest of its audience is listed as cancelled."))
     return " ".join([*said, _finishing(progress)])
 
 
@@ -89,7 +89,7 @@ def _resume_effect(progress: Progress) -> str:
     said = waiting % {"count": f"{progress.waiting:,}"}
     if progress.is_listed or not progress.campaign.started_at:
         return said
-    return f"{said} " + _("Whoever is not listed yet is listed, and gets it too.")
+    return f"{said} " + _("The rest of its audience is listed now.")
 
 
 def _retry_effect(progress: Progress) -> str:

@@ -382,8 +382,8 @@ class Campaign(models.Model):
 
     def _settle_at_once(self) -> bool:
         """Moves what an operator can wait for, and has the scheduler move the rest now rather than
-        in a minute: each claim steps over every held row that stands before what may leave. So
-        with whoever is not listed yet."""
+        in a minute: each claim steps over every held row that stands before what may leave. The
+        same for the list of a campaign that is not all written."""
         if self.settle_messages(limit=AT_ONCE) >= AT_ONCE or self.is_being_listed:
             Campaign.objects.process_soon()
         return True

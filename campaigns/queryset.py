@@ -70,7 +70,8 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         """That campaign, as long as it is being queued, or is cancelled, as when it was read. Not
         one that was made a draft since, changed, and begun anew: a pass that was slow would write
         what it read before."""
-        begun = self.filter(pk=campaign.pk, status=campaign.status)
+        status = "cancelled" if campaign.is_cancelled else "queuing"
+        begun = self.filter(pk=campaign.pk, status=status)
         if campaign.started_at is None:
             return begun
         return begun.filter(no_later("started_at", campaign.started_at))

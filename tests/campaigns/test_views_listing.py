@@ -117,10 +117,10 @@ def test_of_one_that_was_cancelled_before_anybody_was_listed_it_says_so(
 @pytest.mark.parametrize(
     ("name", "status", "said"),
     [
-        ("pause", "queuing", "Whoever is not listed yet is listed then."),
-        ("resume", "paused", "Whoever is not listed yet is listed, and gets it too."),
-        ("cancel", "queuing", "Whoever is not listed yet is listed as cancelled."),
-        ("cancel", "paused", "Whoever is not listed yet is listed as cancelled."),
+        ("pause", "queuing", "The rest of its audience is listed then."),
+        ("resume", "paused", "The rest of its audience is listed now."),
+        ("cancel", "queuing", "The rest of its audience is listed as cancelled."),
+        ("cancel", "paused", "The rest of its audience is listed as cancelled."),
     ],
 )
 def test_what_becomes_of_the_others_is_said_before(
@@ -130,7 +130,7 @@ def test_what_becomes_of_the_others_is_said_before(
     assert said in page(operator_client, name, campaign)
 
     Campaign.objects.update(fanned_out_at=timezone.now())
-    assert "not listed yet" not in page(operator_client, name, campaign)
+    assert "rest of its audience" not in page(operator_client, name, campaign)
 
 
 def test_the_recipients_say_that_they_are_not_all(viewer_client: Client) -> None:
