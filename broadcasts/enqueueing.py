@@ -47,13 +47,17 @@ INSERT = """
 INSERT INTO {messages} ({columns}, lead_id, device_id, priority, skip_reason, expires_at,
                         recipient_phone, recipient_name, body, status, finished_at)
 SELECT {values}, s.lead_id, s.device_id, s.priority, s.skip_reason, s.expires_at,
-       l.phone, l.name, CASE WHEN s.skip_reason <> '' THEN '' ELSE COALESCE(s.body, {body}) END,
-       CASE WHEN s.skip_reason <> '' THEN 'skipped' ELSE 'pending' END,
-       CASE WHEN s.skip_reason <> '' THEN %s END
+       l.phone, l.name, {ends_as}
   FROM broadcast_staged s LEFT JOIN {leads} l ON l.id = s.lead_id
  WHERE s.lead_id > %s AND s.lead_id <= %s
  ORDER BY s.lead_id
 """
+# Text, status, and since when it is closed.
+WAITS = """
+       CASE WHEN s.skip_reason <> '' THEN '' ELSE COALESCE(s.body, {body}) END,
+       CASE WHEN s.skip_reason <> '' THEN 'skipped' ELSE 'pending' END,
+       CASE WHEN s.skip_reason <> '' THEN %s END"""
+IS_CANCELLED = "'', CASE WHEN s.skip_reason <> '' THEN 'skipped' ELSE 'cancelled' END, %s"
 UNLESS_THERE = {
     "mysql": "ON DUPLICATE KEY UPDATE {messages}.id = {messages}.id",
     "sqlite": "ON CONFLICT (campaign_id, recipient_phone) DO NOTHING",
@@ -67,7 +71,8 @@ SERVER = "SELECT @@hostname, @@port, @@server_id"
 
 
 # One message of a campaign: lead, device, lane, skip reason, when it expires, text. Without a text,
-# the greeting that all share is its text. A bare tuple: there are a million.
+# the greeting that all share is its text; without a device, nothing is to leave. A bare tuple:
+# there are a million.
 Entry = tuple[int, int | None, int, str, datetime | None, str | None]
 
 
@@ -101,7 +106,7 @@ def stage(entries: Sequence[Entry]) -> None:
     adapted: dict[datetime | None, Any] = {}  # many share a deadline
     placed, with_text, skipped = [], [], []
     for lead_id, device_id, priority, skip_reason, expires_at, body in entries:
-        if skip_reason:
+        if device_id is None:
             skipped.append(SKIPPED % (lead_id, priority, skip_reason))
             continue
         if (time := adapted.get(expires_at)) is None:
@@ -126,11 +131,14 @@ def enqueue_staged(
     shared: Mapping[str, Any],
     greeting: Greeting | None,
     now: datetime,
+    *,
+    cancelled: bool = False,
 ) -> None:
     """Inserts a campaign's messages for what is staged, leaving alone who has one already.
 
     Of the leads with an id above the first of `between` and up to the second. `shared` are the
-    values, by column, that all have; the rest have the model's defaults.
+    values, by column, that all have; the rest have the model's defaults. With `cancelled`, whoever
+    is not left out is cancelled from the beginning, and no text is written.
     """
     own = {"lead_id", "device_id", "priority", "skip_reason", "expires_at", "recipient_phone",
            "recipient_name", "body", "status", "finished_at"}  # fmt: skip
@@ -143,7 +151,7 @@ def enqueue_staged(
             if value is not None:
                 given[str(field.column)] = field.get_db_prep_save(value, connection)
     body, parameters = "NULL", [*given.values()]
-    if greeting:
+    if greeting and not cancelled:
         body = JOINED[connection.vendor].format(name=NAME_OR if greeting.has_name else "%s")
         parameters += greeting.parts
     parameters += (connection.ops.adapt_datetimefield_value(now), *between)
@@ -153,7 +161,7 @@ def enqueue_staged(
         leads=connection.ops.quote_name(Lead._meta.db_table),
         columns=", ".join(given),
         values=", ".join(["%s"] * len(given)),
-        body=body,
+        ends_as=IS_CANCELLED if cancelled else WAITS.format(body=body),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)

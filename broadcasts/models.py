@@ -194,9 +194,9 @@ class BroadcastMessage(models.Model):
 
     @property
     def carried(self) -> Attachment | None:
-        """The file that it brings; none where it was left out before it was written."""
-        is_written = self.device_id or self.status != self.Status.SKIPPED
-        return self.attachment if is_written else None
+        """The file that it brings; none where it was left out or cancelled before it was written,
+        which is when it gets its device."""
+        return self.attachment if self.device_id else None
 
     @property
     def key(self) -> str:

@@ -68,14 +68,28 @@ def _pause_effect(progress: Progress) -> str:
     if progress.campaign.status == Status.SCHEDULED:
         return _("It will not begin until you resume it.")
     waiting = _("%(count)s waiting messages stay where they are until you resume.")
-    return f"{waiting % {'count': f'{progress.waiting:,}'}} {_finishing(progress)}"
+    said = [waiting % {"count": f"{progress.waiting:,}"}]
+    if not progress.is_listed:
+        said.append(_("The rest of its audience is listed then."))
+    return " ".join([*said, _finishing(progress)])
 
 
 def _cancel_effect(progress: Progress) -> str:
     if not progress.campaign.started_at:
         return _("Nothing of it is sent. This cannot be undone, but you can copy it.")
     gone = _("%(count)s waiting messages are not sent, and this cannot be undone.")
-    return f"{gone % {'count': f'{progress.waiting:,}'}} {_finishing(progress)}"
+    said = [gone % {"count": f"{progress.waiting:,}"}]
+    if progress.has_list and not progress.is_listed:
+        said.append(_("The rest of its audience is listed as cancelled."))
+    return " ".join([*said, _finishing(progress)])
+
+
+def _resume_effect(progress: Progress) -> str:
+    waiting = _("%(count)s waiting messages go on from where they stopped.")
+    said = waiting % {"count": f"{progress.waiting:,}"}
+    if progress.is_listed or not progress.campaign.started_at:
+        return said
+    return f"{said} " + _("The rest of its audience is listed now.")
 
 
 def _retry_effect(progress: Progress) -> str:
@@ -131,8 +145,7 @@ PAUSE = Action(
 RESUME = Action(
     "resume", gettext_lazy("Resume"), "play", False,
     lambda p: p.campaign.status == Status.PAUSED,
-    lambda p: _("%(count)s waiting messages go on from where they stopped.")
-    % {"count": f"{p.waiting:,}"},
+    _resume_effect,
     lambda campaign, by: campaign.resume(),
     gettext_lazy("Resumed: it goes on where it stopped."),
     gettext_lazy("Resume “%(title)s”?"),

@@ -2,6 +2,8 @@
 
 Killed anywhere, it goes on from the checkpoint; run by two schedulers at once, one of them gets
 each chunk and the other stops. The unique key sees to it that nobody has two messages even so.
+Of a campaign that is cancelled meanwhile the rest is written as well: as cancelled, so that nobody
+is missing.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ CHUNK = 900
 # Messages share a deadline for so long, so that a million have a few hundred between them.
 GRAIN = timedelta(minutes=5)
 Priority = BroadcastMessage.Priority
-# Makes messages of recipients, and of who has talked with which device.
-Placing = Callable[[Iterable[Any], set[tuple[int, int]]], list[Entry]]
+# Makes messages of recipients.
+Placing = Callable[[Iterable[Any]], list[Entry]]
 
 
 @dataclass
@@ -63,23 +65,15 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
     Returns whether it is complete; False: somebody else is at it, or a later pass goes on.
     """
     audience = Audience.of(campaign)
-    # Time that it was paused for, or waited for a device, does not count against its messages.
-    starts_at = max(filter(None, (campaign.scheduled_at, campaign.resumed_at)))
-    allocation = Allocation(
-        audience.usable_devices(),
-        starts_at=starts_at,
-        priority=Priority.CAMPAIGN,
-        min_delay_seconds=campaign.min_delay_seconds,
-        max_delay_seconds=campaign.max_delay_seconds,
-    )
-    if not allocation:
+    placed = _cancelled if campaign.is_cancelled else _placing(campaign, audience)
+    if placed is None:
         logger.warning("Campaign %s waits: no device may send", campaign.pk)
         Campaign.objects.begun_as(campaign).update(resumed_at=Now())
         return False
     home = server()
     if not _freeze_audience(campaign) or time.monotonic() >= stop_at:
         return False
-    pages = _pages(campaign, audience, _placing(campaign, allocation, starts_at))
+    pages = _pages(campaign, audience, placed)
 
     def leads_here() -> bool:
         return server() == home
@@ -107,10 +101,8 @@ def _pages(campaign: Campaign, audience: Audience, placed: Placing) -> Iterator[
     after, newest = campaign.checkpoint_lead_id, campaign.audience_max_lead_id or 0
     while after < newest:
         upto = _end_of_page(after, newest)
-        recipients = list(_recipients(campaign, audience.leads_between(after, upto)))
-        # Of those who get it alone: their history is read, however much there is of others'.
-        talked = known([row[0] for row in recipients if not row[2]])
-        yield Page(placed(recipients, talked), upto)
+        recipients = _recipients(campaign, audience.leads_between(after, upto))
+        yield Page(placed(recipients), upto)
         after = upto
 
 
@@ -132,7 +124,7 @@ def _recipients(campaign: Campaign, leads: LeadQuerySet) -> Iterable[Any]:
     """
     leads = leads.order_by("pk")
     decided_by = ("pk", "device_id", F("skip_reason"))
-    if greeting_of(campaign.message):
+    if campaign.is_cancelled or greeting_of(campaign.message):
         return leads.values_list(*decided_by)
     rows = leads.values_list(*decided_by, "name", "phone")
     names = _niches([row[0] for row in rows]) if "niche" in variables_of(campaign.message) else {}
@@ -148,7 +140,7 @@ def _niches(lead_ids: list[int]) -> dict[int, list[str]]:
 
 
 def _freeze_audience(campaign: Campaign) -> bool:
-    """Leads that come in from now on are not part of it. False: it is not being queued any more."""
+    """Leads that come in from now on are not part of it. False: it is not what it was any more."""
     newest = Lead.objects.aggregate(newest=Max("pk"))["newest"] or 0
     begun = Campaign.objects.begun_as(campaign)
     begun.filter(audience_max_lead_id__isnull=True).update(
@@ -186,7 +178,11 @@ def _commit_page(campaign: Campaign, page: Page) -> bool:
 
 def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int) -> bool:
     """Returns whether the chunk was ours to write: the campaign was not paused or cancelled this
-    moment, and no other scheduler is further on."""
+    moment, and no other scheduler is further on.
+
+    What is written goes by the status that the checkpoint was moved under: of a cancelled campaign
+    nothing ever waits, not for a moment.
+    """
     with transaction.atomic():
         # First: whoever comes second waits here, and has nothing to undo.
         begun = Campaign.objects.begun_as(campaign)
@@ -208,6 +204,7 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
             },
             greeting_of(campaign.message),
             timezone.now(),
+            cancelled=campaign.is_cancelled,
         )
     campaign.checkpoint_lead_id = last_lead_id
     return True
@@ -218,12 +215,32 @@ def _complete(campaign: Campaign) -> bool:
     whole = Campaign.objects.begun_as(campaign).filter(
         checkpoint_lead_id__gte=campaign.audience_max_lead_id
     )
-    return bool(whole.update(status=Campaign.Status.SENDING, fanned_out_at=Now()))
+    status = campaign.status if campaign.is_cancelled else Campaign.Status.SENDING
+    return bool(whole.update(status=status, fanned_out_at=Now()))
 
 
-def _placing(campaign: Campaign, allocation: Allocation, starts_at: datetime) -> Placing:
+def _cancelled(recipients: Iterable[Any]) -> list[Entry]:
+    """Makes the messages of recipients who get nothing: without a device, nothing can leave."""
+    lane = int(Priority.CAMPAIGN)
+    return [(lead_id, None, lane, why, None, None) for lead_id, _own, why in recipients]
+
+
+def _placing(campaign: Campaign, audience: Audience) -> Placing | None:
     """Returns what makes the messages of recipients: the text filled in, a device, its lane, a
-    deadline."""
+    deadline. None: no device may send."""
+    # Time that it was paused for, or waited for a device, does not count against its messages.
+    starts_at = max(filter(None, (campaign.scheduled_at, campaign.resumed_at)))
+    allocation = Allocation(
+        audience.usable_devices(),
+        starts_at=starts_at,
+        priority=Priority.CAMPAIGN,
+        min_delay_seconds=campaign.min_delay_seconds,
+        max_delay_seconds=campaign.max_delay_seconds,
+    )
+    return _placed_by(allocation, campaign, starts_at) if allocation else None
+
+
+def _placed_by(allocation: Allocation, campaign: Campaign, starts_at: datetime) -> Placing:
     # What the database can fill in itself need not travel there a million times.
     fill = None if greeting_of(campaign.message) else prepare(campaign.message)
     window = settings.RECOVERY_WINDOW
@@ -243,8 +260,11 @@ def _placing(campaign: Campaign, allocation: Allocation, starts_at: datetime) ->
         expires_at = allocation.deadline(device, begin, allowance)
         return expected_at, max(late, begin + timedelta.resolution), expires_at
 
-    def placed(recipients: Iterable[Any], talked: set[tuple[int, int]]) -> list[Entry]:
+    def placed(recipients: Iterable[Any]) -> list[Entry]:
         entries: list[Entry] = []
+        recipients = list(recipients)
+        # Of those who get it alone: their history is read, however much there is of others'.
+        talked = known([row[0] for row in recipients if not row[2]])
         for lead_id, own_device_id, skip_reason, *about in recipients:
             if skip_reason:
                 entries.append((lead_id, None, usual, skip_reason, None, None))

@@ -328,19 +328,25 @@ class Campaign(models.Model):
         return bool(changed) and self._settle_at_once()
 
     def cancel(self) -> bool:
-        """Ends it for good. What is on the wire finishes, the rest is cancelled."""
+        """Ends it for good. What is on the wire finishes, the rest is cancelled, and so is whoever
+        of its audience is not listed yet."""
         self._reopen()
+        now = self.Status
         changed = self._change(
-            [
-                self.Status.SCHEDULED,
-                self.Status.QUEUING,
-                self.Status.SENDING,
-                self.Status.PAUSED,
-            ],
-            self.Status.CANCELLED,
-            finished_at=Now(),
+            [now.SCHEDULED, now.QUEUING, now.SENDING, now.PAUSED], now.CANCELLED, finished_at=Now()
         )
         return changed and self._settle_at_once()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.status == self.Status.CANCELLED
+
+    @property
+    def is_being_listed(self) -> bool:
+        """Whether the scheduler goes on to list its audience: it is being queued, or was cancelled
+        before all of it was listed. `CampaignQuerySet.being_listed` says the same."""
+        began = self.is_cancelled and self.audience_max_lead_id is not None
+        return self.fanned_out_at is None and (began or self.status == self.Status.QUEUING)
 
     def settle_messages(self, *, limit: int | None = None) -> int:
         """Moves its messages where its state says they belong; returns how many it moved.
@@ -376,8 +382,9 @@ class Campaign(models.Model):
 
     def _settle_at_once(self) -> bool:
         """Moves what an operator can wait for, and has the scheduler move the rest now rather than
-        in a minute: each claim steps over every held row that stands before what may leave."""
-        if self.settle_messages(limit=AT_ONCE) >= AT_ONCE:
+        in a minute: each claim steps over every held row that stands before what may leave. The
+        same for the list of a campaign that is not all written."""
+        if self.settle_messages(limit=AT_ONCE) >= AT_ONCE or self.is_being_listed:
             Campaign.objects.process_soon()
         return True
 

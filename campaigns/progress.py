@@ -38,8 +38,25 @@ class Progress:
 
     @property
     def audience(self) -> int:
-        """Everybody the campaign is about; while it is being queued, the rows may be fewer."""
+        """Everybody the campaign is about; until that is listed, who is so far."""
         return self.campaign.audience_size or self.rows
+
+    @property
+    def has_list(self) -> bool:
+        """Whether its audience is settled, and began to be listed."""
+        return self.campaign.audience_max_lead_id is not None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether everybody is: before that nobody knows how many they are."""
+        return self.campaign.fanned_out_at is not None
+
+    @property
+    def looked_through_percent(self) -> int:
+        """How many of the leads were looked through for its audience; by their numbers, which costs
+        nothing, so that it is about as much."""
+        newest = self.campaign.audience_max_lead_id or 0
+        return self.campaign.checkpoint_lead_id * 100 // newest if newest else 0
 
     @property
     def planned(self) -> int:
@@ -94,6 +111,11 @@ class Progress:
         return self.status in RUNNING
 
     @property
+    def is_moving(self) -> bool:
+        """Whether its numbers change by themselves."""
+        return self.is_running or (self.campaign.is_cancelled and not self.is_over)
+
+    @property
     def is_due(self) -> bool:
         """Scheduled, and its time has come: the scheduler begins it soon."""
         at: datetime | None = self.campaign.scheduled_at
@@ -103,9 +125,10 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """Nothing moves any more, also not what a cancelled campaign had in hand; and it is
-        written down when that was."""
-        return {self.status, self.campaign.status} <= set(OVER) and not self.working
+        """Nothing moves any more, also not what a cancelled campaign had in hand or still has to
+        list; and it is written down when that was."""
+        is_ended = {self.status, self.campaign.status} <= set(OVER)
+        return is_ended and not self.remaining and not self.campaign.is_being_listed
 
     @property
     def last_ended_at(self) -> datetime | None:
@@ -121,7 +144,7 @@ class Progress:
     @property
     def adds_up(self) -> bool:
         """Whether every lead of the audience has exactly one row, once all are queued."""
-        return self.campaign.fanned_out_at is not None and self.rows == self.audience
+        return self.is_listed and self.rows == self.audience
 
     @property
     def finish_at(self) -> datetime | None:

@@ -59,11 +59,19 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
             Device.objects.none_usable_of("campaigns"), status__in=["scheduled", "queuing"]
         )
 
+    def being_listed(self) -> Self:
+        """Campaigns whose audience a pass goes on to list: Campaign.is_being_listed in SQL. Those
+        first that people are to get."""
+        began = Q(status="cancelled", audience_max_lead_id__isnull=False)
+        unlisted = self.filter(Q(status="queuing") | began, fanned_out_at__isnull=True)
+        return unlisted.order_by("-status", "-pk")
+
     def begun_as(self, campaign: Campaign) -> Self:
-        """That campaign, as long as it is being queued as when it was read. Not one that was made a
-        draft since, changed, and begun anew: a pass that was slow would write what it read before.
-        """
-        begun = self.filter(pk=campaign.pk, status="queuing")
+        """That campaign, as long as it is being queued, or is cancelled, as when it was read. Not
+        one that was made a draft since, changed, and begun anew: a pass that was slow would write
+        what it read before."""
+        status = "cancelled" if campaign.is_cancelled else "queuing"
+        begun = self.filter(pk=campaign.pk, status=status)
         if campaign.started_at is None:
             return begun
         return begun.filter(no_later("started_at", campaign.started_at))
@@ -79,7 +87,7 @@ class CampaignQuerySet(models.QuerySet["Campaign"]):
         started = sum(campaign.start() for campaign in self.due())
         stop_at = time.monotonic() + BUDGET_SECONDS
         queued = 0
-        for campaign in self.filter(status="queuing"):
+        for campaign in self.being_listed():
             try:
                 queued += fan_out(campaign, stop_at=stop_at)
             except Exception:  # one campaign's trouble must not hold up all others

@@ -63,10 +63,10 @@ def campaign_list(request: HttpRequest) -> HttpResponse:
 
 @permission_required("campaigns.view_campaign", raise_exception=True)
 def row(request: HttpRequest, pk: int) -> HttpResponse:
-    """One line of the list, while the campaign runs; polling ends with it."""
+    """One line of the list, while the campaign moves; polling ends with it."""
     campaigns = Campaign.objects.defer("message").prefetch_related("niches")
     [of_one] = progress_of([get_object_or_404(campaigns, pk=pk)])
-    status = 200 if of_one.is_running else STOP_POLLING
+    status = 200 if of_one.is_moving else STOP_POLLING
     return render(request, "campaigns/_row.html", {"progress": of_one}, status=status)
 
 
@@ -156,7 +156,7 @@ def _rows(campaign: Campaign, chosen: QueryDict) -> Any:
 
 
 def _progress_context(of_one: Progress) -> dict[str, Any]:
-    every = 2 if of_one.is_running or of_one.is_due else 15
+    every = 2 if of_one.is_moving or of_one.is_due else 15
     # Each look reads every row of it: of a million it takes more than a second.
     every = max(every, min(int(of_one.rows / ROWS_A_SECOND), 30))
     devices = [row for row in of_one.devices or () if row.device]
@@ -182,7 +182,10 @@ def _progress_context(of_one: Progress) -> dict[str, Any]:
 
 
 def _accounted_for(of_one: Progress) -> str:
-    """Says that the numbers are the whole audience, once it is known."""
+    """Says that the numbers are the whole audience, once it is known, and until then that they
+    are not."""
+    if not of_one.is_listed:
+        return _("%(count)s listed so far") % {"count": f"{of_one.rows:,}"}
     if not of_one.adds_up:
         return ""
     return _("%(count)s in the audience, all accounted for") % {"count": f"{of_one.audience:,}"}

@@ -22,6 +22,7 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
+    Subquery,
     Value,
     When,
 )
@@ -32,6 +33,7 @@ from django.utils.translation import gettext as _
 from broadcasts.models import Attempt, BroadcastMessage
 from campaigns.audience import Audience
 from campaigns.models import Campaign
+from campaigns.queryset import CampaignQuerySet
 from devices.models import Device
 from leads.models import Lead
 from sequences.models import SequenceContact
@@ -50,7 +52,7 @@ Offence = tuple[str, str]
 def offences(campaign: Campaign | None = None) -> Iterator[Offence]:
     """Yields what breaks a rule at this moment: of this campaign's messages, or anywhere."""
     messages = BroadcastMessage.objects.order_by()
-    campaigns = Campaign.objects.order_by().filter(fanned_out_at__isnull=False)
+    campaigns = Campaign.objects.order_by()
     if campaign:
         messages, campaigns = messages.filter(campaign=campaign), campaigns.filter(pk=campaign.pk)
     yield from _of_messages_alone(messages)
@@ -60,16 +62,8 @@ def offences(campaign: Campaign | None = None) -> Iterator[Offence]:
     yield from _doubles(messages)
     if not campaign:
         yield from _uncounted_sends()
-    sizes = dict(
-        messages.filter(campaign__in=campaigns).values_list("campaign").annotate(Count("pk"))
-    )
-    for each in campaigns:
-        if (rows_of_it := sizes.get(each.pk, 0)) != each.audience_size:
-            yield (
-                _("The messages of a campaign add up to its audience"),
-                f"{each}: {rows_of_it} messages for an audience of {each.audience_size}",
-            )
-    yield from _forgotten(campaigns)
+    yield from _of_audiences(campaigns)
+    yield from _forgotten(campaigns.filter(fanned_out_at__isnull=False))
 
 
 def _of_messages_alone(messages: QuerySet[BroadcastMessage]) -> Iterator[Offence]:
@@ -255,6 +249,28 @@ def _uncounted_sends() -> Iterator[Offence]:
                     f"device {device.pk}: {device} sent {count} today ({first} to new people) and "
                     "counted fewer",
                 )
+
+
+def _of_audiences(campaigns: CampaignQuerySet) -> Iterator[Offence]:
+    """Of every campaign that began, whatever became of it: a chunk is counted as it is written."""
+    rows_of_it = BroadcastMessage.objects.filter(campaign=OuterRef("pk")).order_by()
+    counts = rows_of_it.values("campaign").annotate(count=Count("pk")).values("count")
+    counted = campaigns.annotate(count=Coalesce(Subquery(counts), 0))
+    began = counted.filter(Q(audience_max_lead_id__isnull=False) | Q(fanned_out_at__isnull=False))
+    differs = Q(audience_size__isnull=True) | ~Q(count=F("audience_size"))
+    for each in began.filter(differs)[:MOST]:
+        count: int = each.count  # type: ignore[attr-defined]  # annotated
+        yield (
+            _("The messages of a campaign add up to its audience"),
+            f"{each}: {count} messages for an audience of {each.audience_size}",
+        )
+    over = campaigns.being_listed().filter(status="cancelled", finished_at__lt=Now() - PASSES)
+    for each in over[:MOST]:
+        yield (
+            _("Of a cancelled campaign the whole audience is listed"),
+            # Who is at it is further on when it is looked at again: then it is no offence.
+            f"{each}: up to lead {each.checkpoint_lead_id} of {each.audience_max_lead_id}",
+        )
 
 
 def _forgotten(campaigns: QuerySet[Campaign]) -> Iterator[Offence]:

@@ -183,14 +183,14 @@ def test_a_page_that_met_trouble_goes_on_behind_the_chunks_that_it_committed(
     campaign = due_campaign()
     enqueue, inserts = fanout.enqueue_staged, 0
 
-    def meet_trouble(*arguments: Any) -> None:
+    def meet_trouble(*arguments: Any, **named: Any) -> None:
         nonlocal inserts
         inserts += 1
         if inserts == 2:
             if code == 2013:
                 connection.close()  # that of whoever writes
             raise OperationalError(code, "trouble")
-        enqueue(*arguments)
+        enqueue(*arguments, **named)
 
     monkeypatch.setattr(fanout, "enqueue_staged", meet_trouble)
     process(campaign)

@@ -65,12 +65,16 @@ def _open(evidence: Evidence) -> Iterator[str]:
 
 
 def _audiences(evidence: Evidence) -> Iterator[str]:
+    """Of all that began, cancelled or not, but for what is paused before its audience is listed."""
     rows = Counter(m.campaign_id for m in evidence.messages.values())
-    for campaign in Campaign.objects.filter(fanned_out_at__isnull=False):
+    began = Campaign.objects.filter(audience_max_lead_id__isnull=False)
+    for campaign in began.exclude(status="paused", fanned_out_at=None):
         expected = evidence.world.expected.get(campaign.pk)
         if not rows[campaign.pk] == campaign.audience_size == expected:
             yield (f"{campaign}: {rows[campaign.pk]} messages, audience "
                    f"{campaign.audience_size}, expected {expected}")  # fmt: skip
+        elif not campaign.fanned_out_at:
+            yield f"{campaign}: nobody knows that all are listed"
 
 
 def _sent_against_the_record(evidence: Evidence) -> Iterator[str]:

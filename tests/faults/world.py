@@ -118,7 +118,8 @@ class World:
         return f"resumed {campaign}" if campaign and self._resume(campaign) else ""
 
     def cancel(self) -> str:
-        campaign = self._one_of("queuing", "sending", "paused")
+        # Rather in the middle of being queued, which is over soon: the rest is to be listed.
+        campaign = self._one_of("queuing") or self._one_of("sending", "paused")
         if not campaign or not self._do(campaign.cancel, f"campaign {campaign.pk}", holds=True):
             return ""
         return f"cancelled {campaign}"

@@ -48,8 +48,8 @@ class Command(BaseCommand):
         """Brings the bar up to date; returns whether there is more to come."""
         campaign.refresh_from_db()
         counts = campaign.counts()
-        # The audience is the number of leads that get a row, sent or not.
-        bar.total = campaign.audience_size
+        # The audience is the number of leads that get a row, sent or not, once all have one.
+        bar.total = campaign.audience_size if campaign.fanned_out_at else None
         shown = ("sent", "failed", "unknown", "skipped")
         bar.set_postfix({name: counts[name] for name in shown if counts[name]}, refresh=False)
         bar.update(sum(counts[status] for status in BroadcastMessage.CLOSED) - bar.n)
