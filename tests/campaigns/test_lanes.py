@@ -1,0 +1,158 @@
+"""People whom a device has written to go before strangers, whichever campaign came first: what is
+said before sending, and of who waits, against the order in which they are really claimed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from broadcasts.models import BroadcastMessage
+from broadcasts.timeline import outlooks
+from campaigns.audience import Audience
+from campaigns.forecast import Forecast, forecast
+from campaigns.models import Campaign
+from devices.models import Device
+from leads.models import Niche
+from tests.factories import (
+    CampaignFactory,
+    DeviceFactory,
+    LeadFactory,
+)
+
+pytestmark = pytest.mark.django_db
+
+GAP = timedelta(minutes=10)
+FIRST = BroadcastMessage.Priority.CAMPAIGN_FIRST
+
+
+@pytest.fixture(autouse=True)
+def real_pauses(settings: LazySettings) -> None:
+    settings.SIMULATOR_SPEED = 1
+
+
+@pytest.fixture
+def device() -> Device:
+    pause = int(GAP.total_seconds())
+    device: Device = DeviceFactory(
+        online=True, min_delay_seconds=pause, max_delay_seconds=pause, timezone="UTC"
+    )
+    return device
+
+
+@pytest.fixture
+def older(device: Device) -> Campaign:
+    """Waits on the device with six strangers."""
+    LeadFactory.create_batch(6, niches=["OLD"])
+    return queued("OLD")
+
+
+def people(known: int, strangers: int, device: Device) -> None:
+    """Leads of the new campaign: the strangers stand first in the list."""
+    LeadFactory.create_batch(strangers, niches=["NEW"])
+    LeadFactory.create_batch(known, niches=["NEW"], device=device, replied_to=device)
+
+
+def queued(niche: str) -> Campaign:
+    campaign: Campaign = CampaignFactory(title=niche)
+    campaign.niches.set(Niche.objects.filter(name=niche))
+    assert campaign.schedule()
+    Campaign.objects.process()
+    campaign.refresh_from_db()
+    assert campaign.status == "sending"
+    return campaign
+
+
+def foretold(starts_at: datetime) -> Forecast:
+    return forecast(Audience(niches=list(Niche.objects.filter(name="NEW"))), starts_at)
+
+
+def claimed(device: Device) -> list[tuple[int, int]]:
+    """Returns (campaign, lane) of what the broadcaster takes, one after the other."""
+    taken: list[int] = []
+    while got := BroadcastMessage.objects.claim(worker_id="worker", device_ids=[device.pk]):
+        taken += (each.pk for each in got)
+    rows = BroadcastMessage.objects.in_bulk(taken)
+    return [(rows[pk].campaign_id, rows[pk].priority) for pk in taken]
+
+
+@pytest.mark.parametrize(
+    ("known", "strangers"), [(3, 0), (0, 3), (3, 4), (1, 1)], ids=lambda count: str(count)
+)
+def test_a_campaign_leaves_when_the_forecast_said(
+    device: Device, older: Campaign, known: int, strangers: int
+) -> None:
+    people(known, strangers, device)
+    now = timezone.now()
+    said = foretold(now)
+    new = queued("NEW")
+    end = outlooks([device], now)[new.pk].ends_at
+
+    order = claimed(device)
+
+    turns = [n for n, (campaign_id, _) in enumerate(order) if campaign_id == new.pk]
+    assert len(turns) == known + strangers
+    assert [said.first_at, said.half_at, said.finish_at, end] == [
+        now + n * GAP for n in (turns[0], turns[len(turns) // 2], turns[-1], turns[-1])
+    ]
+    assert said.passes[:1] == (str(known) if known else "")
+
+
+def test_the_older_campaign_s_expected_finish_waits_for_them(
+    device: Device, older: Campaign
+) -> None:
+    people(3, 4, device)
+    now = timezone.now()
+    alone = outlooks([device], now)[older.pk].ends_at
+    queued("NEW")
+    later = outlooks([device], now)[older.pk].ends_at
+
+    order = claimed(device)
+
+    last = max(n for n, (campaign_id, _) in enumerate(order) if campaign_id == older.pk)
+    assert (alone, later) == (now + 5 * GAP, now + last * GAP)
+    assert last == 8
+
+
+# What the pages say
+
+
+@pytest.mark.parametrize(
+    ("known", "strangers", "brake"),
+    [(3, 0, "pauses between messages"), (0, 3, "what waits on 1 device already"),
+     (2, 3, "what waits on 1 device already"), (5, 3, "pauses between messages")],
+)  # fmt: skip
+def test_the_largest_part_of_the_time_is_named(
+    device: Device, older: Campaign, known: int, strangers: int, brake: str
+) -> None:
+    people(known, strangers, device)
+
+    assert brake in foretold(timezone.now()).brake
+
+
+@pytest.mark.parametrize("known", [0, 1, 3])
+def test_the_review_says_whom_it_goes_before(
+    operator_client: Client, device: Device, older: Campaign, known: int
+) -> None:
+    people(known, 2, device)
+    draft = CampaignFactory()
+    draft.niches.set(Niche.objects.filter(name="NEW"))
+
+    text = operator_client.get(reverse("campaigns:review", args=[draft.pk])).content.decode()
+
+    assert ("other campaigns have waiting there for new people" in text) is (known > 0)
+    said = {1: "1 message goes to somebody whom", 3: "3 messages go to people whom"}
+    assert said.get(known, "") in text
+
+
+def test_of_what_leaves_before_it_begins_nothing_is_said(device: Device, older: Campaign) -> None:
+    people(2, 0, device)
+    later = timezone.now() + 7 * GAP
+
+    assert foretold(timezone.now() + 5 * GAP).passes
+    said = foretold(later)
+    assert (said.passes, said.first_at) == ("", later)
