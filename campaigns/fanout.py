@@ -25,6 +25,7 @@ from broadcasts.acquaintance import known
 from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.enqueueing import Entry, enqueue_staged, server, stage
 from broadcasts.models import BroadcastMessage
+from broadcasts.overtaking import put_off
 from broadcasts.rendering import greeting_of, prepare, variables_of
 from broadcasts.retrying import survive_conflicts
 from campaigns.audience import Audience
@@ -71,6 +72,8 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
         priority=Priority.CAMPAIGN,
         min_delay_seconds=campaign.min_delay_seconds,
         max_delay_seconds=campaign.max_delay_seconds,
+        # They come in the order of their ids: whom it knows may be among the last.
+        staying=audience.staying(campaign.checkpoint_lead_id),
     )
     if not allocation:
         logger.warning("Campaign %s waits: no device may send", campaign.pk)
@@ -96,7 +99,7 @@ def fan_out(campaign: Campaign, *, stop_at: float = math.inf) -> bool:
     def write(page: Page) -> bool:
         return time.monotonic() < stop_at and _commit_page(campaign, page)
 
-    return pipeline(prepare, write, leads_here=leads_here) and _complete(campaign)
+    return pipeline(prepare, write, leads_here=leads_here) and _complete(campaign, audience)
 
 
 def _pages(campaign: Campaign, audience: Audience, placed: Placing) -> Iterator[Page]:
@@ -213,7 +216,16 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
     return True
 
 
-def _complete(campaign: Campaign) -> bool:
+def _complete(campaign: Campaign, audience: Audience) -> bool:
+    # Before it is complete: a pass that is killed here does it again. Its own were reckoned with
+    # these from the beginning.
+    strangers = BroadcastMessage.objects.filter(
+        priority=Priority.CAMPAIGN_FIRST, device__in=sorted(filter(None, audience.staying()))
+    )
+    put_off(
+        strangers.exclude(campaign=campaign),
+        ahead=BroadcastMessage.objects.filter(campaign=campaign, priority=Priority.CAMPAIGN),
+    )
     # The checkpoint has the last word on whether all of it is written.
     whole = Campaign.objects.begun_as(campaign).filter(
         checkpoint_lead_id__gte=campaign.audience_max_lead_id

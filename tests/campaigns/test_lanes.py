@@ -118,6 +118,75 @@ def test_the_older_campaign_s_expected_finish_waits_for_them(
     assert last == 8
 
 
+# Deadlines
+
+
+def last_minute_of_each(order: list[tuple[int, int]], now: datetime) -> None:
+    """Holds that what leaves in this order, one after the other, leaves before it expires."""
+    rows = BroadcastMessage.objects.order_by("priority", "scheduled_at", "pk")
+    assert len(rows) == len(order)
+    late = [
+        (n, row.priority)
+        for n, row in enumerate(rows)
+        if row.expires_at is None or row.expires_at <= now + n * GAP
+    ]
+    assert late == []
+
+
+def test_strangers_do_not_expire_because_their_own_campaign_s_known_people_go_first(
+    device: Device,
+) -> None:
+    people(60, 6, device)
+    now = timezone.now()
+    queued("NEW")
+
+    last_minute_of_each(claimed(device), now)
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_nor_because_those_of_newer_campaigns_do(
+    device: Device, older: Campaign, is_paused: bool
+) -> None:
+    now = timezone.now()
+    if is_paused:
+        older.pause()
+    for niche in ("NEW", "NEWER"):
+        LeadFactory.create_batch(30, niches=[niche], device=device, replied_to=device)
+        queued(niche)
+    if is_paused:
+        older.resume()
+
+    last_minute_of_each(claimed(device), now)
+
+
+def test_nor_over_closing_time(device: Device) -> None:
+    now = timezone.now()
+    closes = (now + timedelta(hours=1)).time()
+    opens = (now - timedelta(hours=1)).time()
+    Device.objects.update(sends_from=opens, sends_until=closes)
+    LeadFactory(niches=["OLD"])
+    older = queued("OLD")
+    LeadFactory.create_batch(9, niches=["NEW"], device=device, replied_to=device)
+    queued("NEW")
+
+    # Six of them leave before closing, three tomorrow; then it has its three hours, two of them on
+    # the day after.
+    expires_at = older.messages.get().expires_at
+    opens_again = now + timedelta(days=2, hours=-1)
+    assert expires_at
+    assert opens_again < expires_at < opens_again + timedelta(hours=2)
+
+
+def test_what_nobody_overtakes_keeps_its_deadline(device: Device, older: Campaign) -> None:
+    before = list(older.messages.order_by("pk").values_list("expires_at", flat=True))
+    people(0, 3, device)
+    other = DeviceFactory(online=True)
+    LeadFactory.create_batch(3, niches=["NEW"], device=other, replied_to=other)
+    queued("NEW")
+
+    assert list(older.messages.order_by("pk").values_list("expires_at", flat=True)) == before
+
+
 # What the pages say
 
 
