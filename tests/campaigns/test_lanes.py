@@ -19,9 +19,11 @@ from campaigns.models import Campaign
 from devices.models import Device
 from leads.models import Niche
 from tests.factories import (
+    BroadcastMessageFactory,
     CampaignFactory,
     DeviceFactory,
     LeadFactory,
+    SequenceFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -225,3 +227,63 @@ def test_of_what_leaves_before_it_begins_nothing_is_said(device: Device, older: 
     assert foretold(timezone.now() + 5 * GAP).passes
     said = foretold(later)
     assert (said.passes, said.first_at) == ("", later)
+
+
+BUSY = "its devices first send what goes before it"
+
+
+def overtaken(device: Device) -> Campaign:
+    """Began half an hour ago, and nothing of it was sent; a stranger waits on the device."""
+    campaign: Campaign = CampaignFactory(
+        sending=True, started_at=timezone.now() - timedelta(minutes=30)
+    )
+    BroadcastMessageFactory(campaign=campaign, device=device, priority=FIRST)
+    return campaign
+
+
+@pytest.mark.parametrize("name", ["detail", "progress"])
+def test_a_campaign_says_that_its_devices_send_others_first(
+    viewer_client: Client, device: Device, name: str
+) -> None:
+    campaign = overtaken(device)
+    headers = {"HX-Request": "true"}
+    url = reverse(f"campaigns:{name}", args=[campaign.pk])
+
+    def page() -> str:
+        return viewer_client.get(url, headers=headers).content.decode()
+
+    assert "nothing was sent" in page()
+    assert BUSY not in page()
+    BroadcastMessageFactory(device=device)
+    assert BUSY in page()
+    Device.objects.update(lease_expires_at=None)
+    assert BUSY not in page(), "it is away: that is said"
+
+
+@pytest.mark.parametrize(
+    ("other", "is_before"),
+    [
+        ({"priority": BroadcastMessage.Priority.TEST}, True),
+        ({"priority": FIRST, "scheduled_at": timezone.now() - timedelta(days=1)}, True),
+        ({"priority": FIRST, "scheduled_at": timezone.now() + timedelta(days=1)}, False),
+        ({"scheduled_at": timezone.now() + timedelta(days=1)}, False),
+        ({"status": "paused"}, False),
+        ({"status": "sent"}, False),
+    ],
+    ids=str,
+)
+def test_only_what_really_goes_before_is_a_reason(
+    viewer_client: Client, device: Device, other: dict[str, object], is_before: bool
+) -> None:
+    campaign = overtaken(device)
+    BroadcastMessageFactory(device=device, **other)
+    page = viewer_client.get(reverse("campaigns:detail", args=[campaign.pk])).content.decode()
+    assert (BUSY in page) is is_before
+
+
+def test_a_sequence_that_goes_before_is_one_too(viewer_client: Client, device: Device) -> None:
+    campaign = overtaken(device)
+    drip = BroadcastMessage.Priority.SEQUENCE
+    BroadcastMessageFactory(device=device, campaign=None, sequence=SequenceFactory(), priority=drip)
+    page = viewer_client.get(reverse("campaigns:detail", args=[campaign.pk])).content.decode()
+    assert BUSY in page
