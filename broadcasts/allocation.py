@@ -88,8 +88,8 @@ class Allocation:
         """
         devices, last_lane = list(devices), FIRST_CONTACT[priority]
         messages = BroadcastMessage.objects.leaving() if now else BroadcastMessage.objects.open()
-        messages = messages.filter(priority__lte=last_lane, device__in=devices)
-        before = waiting(messages)
+        ids = [device.pk for device in devices]
+        before = waiting(messages.filter(priority__lte=last_lane, device__in=ids))
         ahead = lines_of(devices, starts_at, before, now, passing=last_lane)
         self._queues: dict[int, _Queue] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}

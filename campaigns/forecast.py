@@ -169,9 +169,9 @@ def _passes(passed: set[int], known: Counter[int | None]) -> str:
         return ""
     text = ngettext(
         "%(shown)s message goes to somebody whom its device has talked with. It leaves before what "
-        "other campaigns have waiting there for new people, so they finish later.",
+        "other campaigns have waiting there for new people: those campaigns finish later.",
         "%(shown)s messages go to people whom their device has talked with. They leave before what "
-        "other campaigns have waiting there for new people, so those finish later.",
+        "other campaigns have waiting there for new people: those campaigns finish later.",
         count,
     )
     return text % {"shown": intcomma(count)}
