@@ -39,10 +39,9 @@ def put_off(behind: BroadcastMessageQuerySet, ahead: BroadcastMessageQuerySet) -
         if pace := Pace.if_known(device):
             delays[device.pk] = pace, _time_for(groups[device.pk], device, pace)
 
-    # A device at a time, as idx_broadcast_optimize has them.
-    ids = sorted(
-        pk for device in delays for pk in behind.filter(device=device).values_list("pk", flat=True)
-    )
+    # A device at a time, as idx_broadcast_optimize has them: many of it share a deadline.
+    of_each = (behind.filter(device=device).values_list("pk", flat=True) for device in delays)
+    ids = [pk for of_one in of_each for pk in of_one]
     chunks = (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
     return sum(_put_off(behind.filter(pk__in=chunk), delays) for chunk in chunks)
 
