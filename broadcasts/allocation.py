@@ -4,7 +4,7 @@ that says so beforehand, so the two agree."""
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
-from broadcasts.timeline import Line, lines_of
+from broadcasts.timeline import Group, Line, lines_of, waiting
 from broadcasts.track import Turns
 from devices.models import Device
 
@@ -23,35 +23,48 @@ DRIFT = 0.5
 
 @dataclass(slots=True)
 class _Queue:
-    """When the next messages of a line leave."""
+    """When the next messages of a device leave: to people it has talked with they go before the
+    first contacts that wait on it, and before those of their own campaign."""
 
+    ahead: Line
     line: Line
+    known: Turns
+    # Of whoever comes last, and of first contacts alone where these are capped.
     all: Turns
     first: Turns | None
     # Shared by all devices of the same pace.
     deadlines: dict[tuple[datetime, timedelta], datetime]
+    # Of those who are still to come, for how many `all` has kept a place.
+    kept: int = 0
+    has_new: bool = False
 
     @property
     def free_at(self) -> datetime:
         """When it can write to somebody whom no device knows yet."""
         return max(self.all.next_at, self.first.next_at) if self.first else self.all.next_at
 
-    def take(self, most: int, *, first_contact: bool) -> tuple[datetime, int]:
+    def take(self, most: int, *, stays: bool, knows: bool) -> tuple[datetime, int]:
         """Puts so many messages into the line, but none beyond a cap or an hour that ends.
 
         Returns when the last of them leaves, and how many they are.
         """
-        count = min(most, self.all.room)
-        if not first_contact or self.first is None:
-            return self.all.take(count), count
-        count = min(count, self.first.room)
-        return max(self.all.take(count), self.first.take(count)), count
+        is_kept = stays and self.kept > 0
+        own = self.known if knows else self.first
+        count = min(most, self.kept if is_kept else self.all.room, own.room if own else most)
+        if is_kept:
+            self.kept -= count
+        # Whoever is known does not wait for the first contacts, but they for them.
+        last_at = self.all.next_at if is_kept else self.all.take(count)
+        own_at = own.take(count) if own else last_at
+        self.has_new |= not knows
+        return own_at if knows else max(own_at, last_at), count
 
 
 class Allocation:
     """Gives leads to devices: to the one that knows them, or else to the one free first.
 
-    What already waits on a device, in this lane or one before it, is counted in.
+    What already waits on a device and goes before is counted in: before people it has talked with,
+    this lane and those before it; before others also the first contacts behind it.
     """
 
     def __init__(
@@ -63,31 +76,47 @@ class Allocation:
         min_delay_seconds: int = 0,
         max_delay_seconds: int = 0,
         now: datetime | None = None,
+        staying: Mapping[int | None, int] | None = None,
     ) -> None:
         """`now`, where it is asked ahead of `starts_at`: what waits leaves from then on, as things
         stand. What is held by a pause is passed over, as `outlooks` does it: it leaves
         when somebody resumes it, which nobody can foretell. Otherwise it is waited for as well: a
         deadline has to hold also if they do.
+
+        `staying`: how many stay with each device of those who will be placed, if they come in no
+        order. First contacts then stand behind all of these.
         """
+        devices, last_lane = list(devices), FIRST_CONTACT[priority]
         messages = BroadcastMessage.objects.leaving() if now else BroadcastMessage.objects.open()
-        before = messages.filter(priority__lte=FIRST_CONTACT[priority])
+        ids = [device.pk for device in devices]
+        before = waiting(messages.filter(priority__lte=last_lane, device__in=ids))
+        ahead = lines_of(devices, starts_at, before, now, passing=last_lane)
         self._queues: dict[int, _Queue] = {}
         deadlines: dict[pacing.Pace, dict[tuple[datetime, timedelta], datetime]] = {}
         for pk, line in lines_of(devices, starts_at, before, now).items():
-            gap = line.gap(min_delay_seconds, max_delay_seconds)
+            gap, kept = line.gap(min_delay_seconds, max_delay_seconds), (staying or {}).get(pk, 0)
+            line.play(Group(priority, min_delay_seconds, max_delay_seconds, messages=kept))
             self._queues[pk] = _Queue(
+                ahead[pk],
                 line,
+                Turns(ahead[pk].all, gap),
                 Turns(line.all, gap),
                 Turns(line.first, gap) if line.first else None,
                 deadlines.setdefault(line.pace, {}),
+                kept,
             )
         self._free_first = [(queue.free_at, pk) for pk, queue in self._queues.items()]
         heapq.heapify(self._free_first)
 
     @property
-    def caps_first_contacts(self) -> bool:
-        """Whether it matters who has talked with which device."""
-        return any(queue.first for queue in self._queues.values())
+    def passed(self) -> set[int]:
+        """The devices on which first contacts wait that people whom it knows go before."""
+        return {pk for pk, queue in self._queues.items() if queue.ahead.passed}
+
+    @property
+    def telling(self) -> set[int]:
+        """The devices of which it matters whom they have talked with."""
+        return self.passed | {pk for pk, queue in self._queues.items() if queue.first}
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -110,10 +139,10 @@ class Allocation:
     ) -> tuple[Device, datetime, int]:
         """Returns the device for so many leads that are alike, when the last of them leaves, and
         how many they are: fewer, where others may be free before this device has sent them all."""
-        queue = self._queues.get(preferred_device_id or 0)
-        first_contact = not (queue and knows)
-        queue = queue or self._free_next()
-        expected_at, count = queue.take(most, first_contact=first_contact)
+        own = self._queues.get(preferred_device_id or 0)
+        queue = own or self._free_next()
+        stays = own is not None
+        expected_at, count = queue.take(most, stays=stays, knows=stays and knows)
         return queue.line.device, expected_at, count
 
     def deadline(self, device: Device, expected_at: datetime, allowance: timedelta) -> datetime:
@@ -126,7 +155,8 @@ class Allocation:
 
     def brake(self, device: Device, finish_at: datetime) -> Brake:
         """Returns what most of the time goes to until this device's last message leaves."""
-        return self._queues[device.pk].line.brake(finish_at)
+        queue = self._queues[device.pk]
+        return (queue.line if queue.has_new else queue.ahead).brake(finish_at)
 
     def _free_next(self) -> _Queue:
         while True:

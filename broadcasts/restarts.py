@@ -14,7 +14,7 @@ from broadcasts import pacing
 from broadcasts.acquaintance import FIRST_CONTACT, known
 from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.models import BroadcastMessage
-from broadcasts.timeline import Group, Line, lines_of
+from broadcasts.timeline import Group, Line, lines_of, waiting
 from devices.models import Device
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Restarts:
         # Behind what waits on their devices already.
         theirs = {row.device_id for row in found if row.device_id}
         new = Device.objects.filter(pk__in=theirs - set(self._lines))
-        self._lines |= lines_of(new, self._starts_at, BroadcastMessage.objects.open())
+        before = waiting(BroadcastMessage.objects.open().filter(device__in=new))
+        self._lines |= lines_of(new, self._starts_at, before)
         deadlines = (
             When(pk=row.pk, then=Value(self._deadline(line, row)))
             for row in found

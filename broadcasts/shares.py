@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db.models import Count, Max, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
@@ -15,6 +17,7 @@ from devices.cards import Card
 from devices.models import Device
 
 Status = BroadcastMessage.Status
+Priority = BroadcastMessage.Priority
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,26 @@ def by_device(campaign_id: int) -> list[Share]:
             _later(before.ended_at, last_at),
         )
     return sorted(counted.values(), key=lambda row: (row.device is None, str(row.device)))
+
+
+def stands_behind(campaign_id: int, scheduled_at: datetime, shares: Iterable[Share]) -> bool:
+    """Whether what waits of a campaign does so on devices that may send, and have others to send
+    before: of lanes that go first, or in the same lane scheduled before."""
+    lanes: dict[int, list[int]] = {Priority.CAMPAIGN: [], Priority.CAMPAIGN_FIRST: []}
+    for share in shares:
+        device = share.device
+        if device and share.waiting and device.state == Device.Status.ONLINE and not share.hold:
+            lanes[Priority.CAMPAIGN_FIRST if share.only_new else Priority.CAMPAIGN].append(
+                device.pk
+            )
+    due = BroadcastMessage.objects.leaving().filter(status=Status.PENDING, scheduled_at__lte=Now())
+    due = due.exclude(campaign=campaign_id)
+    return any(
+        due.filter(before, device__in=devices).exists()
+        for lane, devices in lanes.items()
+        if devices
+        for before in (Q(priority__lt=lane), Q(priority=lane, scheduled_at__lt=scheduled_at))
+    )
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -4,8 +4,8 @@ start-over, forecast and the expected finish all ask here."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -33,13 +33,16 @@ class Group(NamedTuple):
 def lines_of(
     devices: Iterable[Device],
     starts_at: datetime,
-    messages: BroadcastMessageQuerySet,
+    before: Mapping[int, Sequence[Group]],
     now: datetime | None = None,
+    *,
+    passing: int | None = None,
 ) -> dict[int, Line]:
-    """Returns {device id: its line}, with those of these messages at its head that wait for it.
+    """Returns {device id: its line}, with those at its head that wait for it `before` others do.
 
-    They leave from `now` on, if that is given: by `starts_at` they may have left. Without devices
-    of which this host cannot say when they send.
+    They leave from `now` on, if that is given: by `starts_at` they may have left. Those of the lane
+    `passing` only until then: the others are passed. Without devices of which this host cannot
+    say when they send.
     """
     now = min(now or starts_at, starts_at)
     lines = {
@@ -47,10 +50,12 @@ def lines_of(
         for device in devices
         if (pace := Pace.if_known(device))
     }
-    before = waiting(messages.filter(device__in=sorted(lines)))
     for pk, line in lines.items():
-        for group in before[pk]:
-            line.play(group)
+        for group in before.get(pk, ()):
+            if group.lane == passing:
+                line.pass_by(group, starts_at)
+            else:
+                line.play(group)
         line.queue_up(starts_at)
     return lines
 
@@ -131,6 +136,8 @@ class Line:
     # Of the first contacts alone, where the device may write to so many new people a day, or to
     # none for a while.
     first: Track | None = None
+    # How many wait on it that who comes now does not have to wait for.
+    passed: int = 0
 
     @classmethod
     def of(cls, device: Device, starts_at: datetime, pace: Pace) -> Line:
@@ -159,6 +166,15 @@ class Line:
             at = max(at, self.first.play(gap, group.messages))
         return at
 
+    def pass_by(self, group: Group, until: datetime) -> None:
+        """Puts only those of these behind all others that leave before then."""
+        gap = self.gap(group.min_delay_seconds, group.max_delay_seconds)
+        # Tried on copies: a track that is asked may go too far.
+        tracks = (replace(track) for track in (self.all, self.first) if track)
+        leave = min(track.play_until(until, gap, group.messages) for track in tracks)
+        self.play(group._replace(messages=leave))
+        self.passed += group.messages - leave
+
     def leave_before(self, until: datetime, known: int, new: int) -> int:
         """Returns how many of so many messages leave before then, of those to people it has talked
         with and of those to new ones, who stand behind them. Plays the line through."""
@@ -178,7 +194,11 @@ class Line:
         for track in filter(None, (self.all, self.first)):
             block = Hold(track.holds[0].brake, starts_at, max(track.holds[0].until, starts_at))
             track.moment = max(track.moment, block.until)
-            track.holds = [block, Hold(Brake.QUEUE, block.until, track.moment)]
+            # The pause behind the last of them is theirs; one that runs already is nobody's.
+            pause_ends_at = track.slot.next_send_at
+            theirs = pause_ends_at if pause_ends_at != self.device.next_send_at else None
+            free_at = max(track.moment, theirs or track.moment)
+            track.holds = [block, Hold(Brake.QUEUE, block.until, free_at)]
 
     def brake(self, ends_at: datetime) -> Brake:
         """Returns what most of the time goes to until `ends_at`, when the last of them leaves."""

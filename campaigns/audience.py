@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,11 +55,18 @@ class Audience:
         """Those of `leads` with an id above `after` and up to `upto`."""
         return self._leads((after, upto))
 
+    def staying(self, after: int = 0) -> Mapping[int | None, int]:
+        """How many of the leads with an id above `after` stay with which device: at least as many
+        of them as it has talked with. Cheaper than to count these."""
+        leads = self._matching(None).filter(pk__gt=after, device__isnull=False)
+        return leads.by_device()
+
     def _leads(self, between: tuple[int, int] | None) -> LeadQuerySet:
+        return self._matching(between).with_skip_reason()
+
+    def _matching(self, between: tuple[int, int] | None) -> LeadQuerySet:
         leads = Lead.objects.matching(niches=self.niches, status=self.status, between=between)
-        if not self.niches and not self.for_all_niches:
-            leads = leads.none()
-        return leads.with_skip_reason()
+        return leads if self.niches or self.for_all_niches else leads.none()
 
     def usable_devices(self) -> list[Device]:
         """The devices chosen, or all if none was, as far as they may be given messages."""

@@ -27,6 +27,7 @@ from broadcasts.acquaintance import known
 from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.enqueueing import Entry, enqueue_staged, server, stage
 from broadcasts.models import BroadcastMessage
+from broadcasts.overtaking import put_off
 from broadcasts.rendering import greeting_of, prepare, variables_of
 from broadcasts.retrying import survive_conflicts
 from campaigns.audience import Audience
@@ -211,12 +212,26 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
 
 
 def _complete(campaign: Campaign) -> bool:
+    if not campaign.is_cancelled:
+        _put_others_off(campaign)
     # The checkpoint has the last word on whether all of it is written.
     whole = Campaign.objects.begun_as(campaign).filter(
         checkpoint_lead_id__gte=campaign.audience_max_lead_id
     )
     status = campaign.status if campaign.is_cancelled else Campaign.Status.SENDING
     return bool(whole.update(status=status, fanned_out_at=Now()))
+
+
+def _put_others_off(campaign: Campaign) -> None:
+    """Gives the new people of other campaigns the time that the known ones of this take on their
+    devices. Before it is complete: a pass that is killed here does it again."""
+    under_way = Campaign.objects.filter(status__in=("queuing", "sending", "paused"))
+    if others := list(under_way.exclude(pk=campaign.pk).values_list("pk", flat=True)):
+        messages = BroadcastMessage.objects
+        put_off(
+            messages.filter(campaign__in=others, priority=Priority.CAMPAIGN_FIRST),
+            ahead=messages.filter(campaign=campaign, priority=Priority.CAMPAIGN),
+        )
 
 
 def _cancelled(recipients: Iterable[Any]) -> list[Entry]:
@@ -236,6 +251,8 @@ def _placing(campaign: Campaign, audience: Audience) -> Placing | None:
         priority=Priority.CAMPAIGN,
         min_delay_seconds=campaign.min_delay_seconds,
         max_delay_seconds=campaign.max_delay_seconds,
+        # They come in the order of their ids: whom it knows may be among the last.
+        staying=audience.staying(campaign.checkpoint_lead_id),
     )
     return _placed_by(allocation, campaign, starts_at) if allocation else None
 

@@ -9,10 +9,9 @@ from datetime import datetime
 from itertools import accumulate
 
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext_lazy
+from django.utils.translation import ngettext, ngettext_lazy
 
 from broadcasts.acquaintance import has_talked
 from broadcasts.allocation import Allocation
@@ -20,7 +19,6 @@ from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Brake
 from campaigns.audience import Audience
 from devices.models import Device
-from leads.models import LeadQuerySet
 
 # Beyond this many they are placed several at a time: nobody waits for a page to place a million.
 PLACED_ALONE = 20_000
@@ -83,22 +81,19 @@ class DeviceShare:
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """All None and empty when nobody receives it, or no device may send. `brake`: what most of the
-    time goes to, in words; `free_leads`: how many stay with none of the devices so far."""
+    time goes to, in words; `passes`: what it goes before, the same; `free_leads`: how many
+    stay with none of the devices so far."""
 
     first_at: datetime | None
     half_at: datetime | None
     finish_at: datetime | None
     per_device: list[DeviceShare]
     brake: str = ""
+    passes: str = ""
     free_leads: int = 0
 
 
 NOBODY = Forecast(None, None, None, [])
-
-
-def _by_device(leads: LeadQuerySet) -> Counter[int | None]:
-    """Returns how many of them stay with which device; None: with none so far."""
-    return Counter(dict(leads.values_list("device_id").annotate(Count("pk"))))
 
 
 def forecast(
@@ -113,7 +108,7 @@ def forecast(
     sending hours. What is paused is not counted in: it stands aside until somebody resumes it.
     """
     receivers = audience.leads.messageable().order_by()
-    leads = _by_device(receivers)
+    leads = receivers.by_device()
     total = leads.total()
     if not total:
         return NOBODY
@@ -127,10 +122,9 @@ def forecast(
     )
     if not allocation:
         return NOBODY
-    held = Q(device__first_contact_limit__isnull=False)
-    held |= Q(device__first_contacts_blocked_until__isnull=False)
-    capped = receivers.filter(held)
-    known = _by_device(capped.filter(has_talked())) if allocation.caps_first_contacts else leads
+    telling = allocation.telling
+    asked = receivers.filter(device__in=telling)
+    known = asked.filter(has_talked()).by_device() if telling else leads
     times: list[tuple[datetime, int]] = []
     counts: Counter[Device] = Counter()
     finishes: dict[Device, datetime] = {}
@@ -149,6 +143,7 @@ def forecast(
         per_device=per_device,
         brake=_brake_of(allocation, per_device) if times[-1][0] > starts_at else "",
         free_leads=sum(count for pk, count in leads.items() if pk not in allocation),
+        passes=_passes(allocation.passed, known),
     )
 
 
@@ -165,6 +160,21 @@ def _placed(
                 placed = allocation.place_alike(device_id, knows=knows, most=min(size, left))
                 yield placed
                 left, size = left - placed[2], most
+
+
+def _passes(passed: set[int], known: Counter[int | None]) -> str:
+    """Says how many known people of these devices go before the new ones who wait there."""
+    count = sum(known[pk] for pk in passed)
+    if not count:
+        return ""
+    text = ngettext(
+        "%(shown)s message goes to somebody whom its device has talked with. It leaves before what "
+        "other campaigns have waiting there for new people: those campaigns finish later.",
+        "%(shown)s messages go to people whom their device has talked with. They leave before what "
+        "other campaigns have waiting there for new people: those campaigns finish later.",
+        count,
+    )
+    return text % {"shown": intcomma(count)}
 
 
 def _half(times: list[tuple[datetime, int]], total: int) -> datetime:

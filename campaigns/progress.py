@@ -11,7 +11,7 @@ from django.utils import timezone
 from broadcasts import reports
 from broadcasts.models import BroadcastMessage
 from broadcasts.pacing import Holdup
-from broadcasts.shares import Share, by_device
+from broadcasts.shares import Share, by_device, stands_behind
 from campaigns.models import UNWRITTEN, Campaign
 
 # Of what a campaign is by its messages: one that is written down as finished may be sending again.
@@ -31,6 +31,7 @@ class Progress:
     at: datetime
     devices: Sequence[Share] | None = None
     lacks_devices: bool = False
+    stands_behind: bool = False  # its devices are busy with what goes before
 
     @property
     def rows(self) -> int:
@@ -191,8 +192,17 @@ def progress_by_device(campaign: Campaign) -> Progress:
         for status, count in share.counts.items():
             counts[status] += count
     rate = _rates([campaign], now).get(campaign.pk, 0.0)
-    lacking = _lacking_devices([campaign])
-    return Progress(campaign, counts, rate, now, devices, lacks_devices=bool(lacking))
+    at: datetime | None = campaign.scheduled_at if campaign.status in RUNNING else None
+    return Progress(
+        campaign,
+        counts,
+        rate,
+        now,
+        devices,
+        lacks_devices=bool(_lacking_devices([campaign])),
+        # Asked only where nothing else says what it waits for.
+        stands_behind=at is not None and not rate and stands_behind(campaign.pk, at, devices),
+    )
 
 
 def _lacking_devices(campaigns: list[Campaign]) -> set[int]:

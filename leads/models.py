@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Self
@@ -103,6 +103,11 @@ class LeadQuerySet(models.QuerySet["Lead"]):
     def messageable(self) -> Self:
         """Of the leads of `with_skip_reason`, those who may be messaged."""
         return self.filter(Q(skip_reason=""))
+
+    def by_device(self) -> Counter[int | None]:
+        """Returns how many of these leads stay with which device; None: with none so far."""
+        counted = self.order_by().values_list("device_id").annotate(Count("pk"))
+        return Counter(dict(counted))
 
     def at(self, phone: str) -> Self:
         """The leads whom WhatsApp knows by this number, also duplicates."""
