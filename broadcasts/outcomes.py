@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import InterfaceError, OperationalError
 from django.db.models import Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from broadcasts import acquaintance, claiming
@@ -145,6 +146,7 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
             "device_id", "provider_message_id", "pk", "status", "sent_at"
         )
     }
+    latest = timezone.now() + timedelta(days=1)
     delivered: dict[int, tuple[str, datetime]] = {}
     read: dict[int, tuple[str, datetime]] = {}
     arrived: set[int] = set()
@@ -155,8 +157,10 @@ def record_receipts(receipts: Sequence[tuple[int, Receipt]]) -> list[tuple[int, 
             unmatched.append((device_id, receipt))
             continue
         pk, status, sent_at = found[device_id, name]
-        # By the receipt's clock, which is not the database's: never before it was sent.
-        at = max(aware(receipt.at), sent_at or aware(receipt.at))
+        # By the receipt's clock, which is not the database's: never before it was sent, and not in
+        # a year that no page could show.
+        happened_at = min(aware(receipt.at), latest)
+        at = max(happened_at, sent_at or happened_at)
         # Whoever read a message received it, whatever got lost in between.
         for moments in [delivered, read] if receipt.kind == "read" else [delivered]:
             moments.setdefault(pk, (name, at))

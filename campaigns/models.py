@@ -294,7 +294,8 @@ class Campaign(models.Model):
         a draft, and been scheduled for later."""
         due = Campaign.objects.due().filter(pk=self.pk)
         changed = due.update(status=self.Status.QUEUING, started_at=Now())
-        self.refresh_from_db()
+        if changed:  # or it may not be there any more
+            self.refresh_from_db()
         return bool(changed)
 
     def pause(self) -> bool:

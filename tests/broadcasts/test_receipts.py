@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
 
@@ -182,3 +182,14 @@ def test_sessions_are_closed_also_where_the_database_is_away() -> None:
     for session in sessions:
         session.close.assert_called_once()  # type: ignore[attr-defined]
     assert not leases.held
+
+
+def test_a_receipt_of_a_year_that_nobody_can_show_counts_from_about_now() -> None:
+    [message] = sent(1)
+    far = datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+
+    record_receipts([(message.device_id or 0, Receipt("3EB0", "read", far))])
+
+    message.refresh_from_db()
+    assert message.read_at is not None
+    assert message.read_at < timezone.now() + timedelta(days=2)

@@ -47,6 +47,15 @@ def test_a_campaign_is_started_by_one_scheduler() -> None:
     assert not same.start()
 
 
+def test_what_was_discarded_since_it_was_read_as_due_holds_up_nobody() -> None:
+    CampaignFactory(status="scheduled", scheduled_at=timezone.now())
+    slow = Campaign.objects.due().get()
+    assert Campaign.objects.get().unschedule()
+    assert Campaign.objects.get().discard()
+
+    assert not slow.start()
+
+
 def test_what_was_put_off_since_it_was_read_as_due_does_not_start() -> None:
     campaign = CampaignFactory()
     campaign.schedule()
