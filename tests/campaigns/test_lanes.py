@@ -104,6 +104,17 @@ def test_a_campaign_leaves_when_the_forecast_said(
     assert said.passes[:1] == (str(known) if known else "")
 
 
+def test_those_of_a_device_that_may_not_send_leave_behind_the_known(device: Device) -> None:
+    LeadFactory.create_batch(3, niches=["NEW"], device=DeviceFactory(enabled=False))
+    people(4, 0, device)
+    now = timezone.now()
+    said = foretold(now)
+    new = queued("NEW")
+
+    assert said.finish_at == outlooks([device], now)[new.pk].ends_at == now + 6 * GAP
+    assert [(share.count, share.finish_at) for share in said.per_device] == [(7, now + 6 * GAP)]
+
+
 def test_the_older_campaign_s_expected_finish_waits_for_them(
     device: Device, older: Campaign
 ) -> None:
