@@ -106,6 +106,21 @@ def test_nothing_of_it_stays_when_it_is_killed_itself(run: Callable[..., Process
     wait_until(lambda: not any(map(alive, before[1:])))
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_nor_where_the_guard_is_killed_with_it_or_stands_still(
+    run: Callable[..., Process], number: signal.Signals
+) -> None:
+    process = run()
+    wait_until(lambda: stands(process))
+    before = tree(process.pid)
+
+    os.kill(process.pid, signal.SIGSTOP)  # so that it does not see what becomes of the guard
+    os.kill(before[1], number)
+    process.kill()
+
+    wait_until(lambda: not any(map(alive, before[1:])))
+
+
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_it_ends_when_told_to_also_where_a_worker_stands_still(
     run: Callable[..., Process], is_stopped: bool
