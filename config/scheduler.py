@@ -27,7 +27,7 @@ from django_q.cluster import Sentinel
 from django_q.conf import Conf
 
 from broadcasts.retrying import notice_silence
-from broadcasts.schedules import scheduler
+from broadcasts.schedules import make_due, scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -151,9 +151,13 @@ def _kill(cluster: BaseProcess) -> None:
 
 def _stands_still() -> bool:
     """Whether nothing of what is to be run ends, whoever should run it. Not where nobody can tell,
-    nor where one task fails again and again and the others do not: that is no lock."""
+    nor where one task fails again and again and the others do not: that is no lock. What a clock
+    that was ahead has put off is due then, for the cluster that begins."""
     try:
-        return scheduler().stands_still
+        found = scheduler().stands_still
+        if found:
+            make_due()
+        return found
     except DatabaseError as error:
         logger.warning("Nobody knows whether tasks end: %s", error)
         return False

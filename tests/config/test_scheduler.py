@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 from django_q.models import Schedule, Success
 from django_q.tasks import async_task
 
@@ -142,7 +143,10 @@ def test_it_begins_afresh_when_nothing_that_is_to_run_has_ended_for_minutes(
 ) -> None:
     Schedule.objects.all().delete()  # whatever other tests have left of them
     for task in PASSES:
-        Schedule.objects.create(func=task, schedule_type=Schedule.MINUTES, minutes=1)
+        Schedule.objects.create(
+            func=task, schedule_type=Schedule.MINUTES, minutes=1,
+            next_run=timezone.now() + timedelta(days=1),  # by a clock that was ahead
+        )  # fmt: skip
         Pass.objects.create(task=task, ended_at=Now() - timedelta(minutes=10))
     process = run("-c", IMPATIENT)
     wait_until(lambda: children(process.pid))
@@ -150,6 +154,7 @@ def test_it_begins_afresh_when_nothing_that_is_to_run_has_ended_for_minutes(
     assert process.stdout
     assert any("No task of the scheduler has ended for minutes" in line for line in process.stdout)
     wait_until(lambda: not children(process.pid))
+    assert not Schedule.objects.filter(next_run__gt=timezone.now()).exists()
 
 
 def test_it_waits_for_a_database_that_is_not_there_yet() -> None:
