@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 from django_q.models import Schedule
 
 from broadcasts.models import Pass
@@ -63,3 +64,12 @@ def scheduler() -> Scheduler:
     ]
     ended_at = max((passed_at for *_, passed_at, _, _ in rows if passed_at), default=None)
     return Scheduler(len(rows), len(late), sum(late), ended_at)
+
+
+def make_due() -> None:
+    """Makes the passes due now, by this host's clock, which its cluster goes by. A host whose clock
+    was ahead has put them off, for as long as it was."""
+    now = timezone.now()
+    Schedule.objects.exclude(repeats=0).filter(func__in=PASSES, next_run__gt=now).update(
+        next_run=now
+    )

@@ -212,12 +212,12 @@ def _commit_chunk(campaign: Campaign, chunk: Sequence[Entry], last_lead_id: int)
 
 
 def _complete(campaign: Campaign) -> bool:
-    if not campaign.is_cancelled:
-        _put_others_off(campaign)
     # The checkpoint has the last word on whether all of it is written.
     whole = Campaign.objects.begun_as(campaign).filter(
         checkpoint_lead_id__gte=campaign.audience_max_lead_id
     )
+    if not campaign.is_cancelled and whole.exists():
+        _put_others_off(campaign)
     status = campaign.status if campaign.is_cancelled else Campaign.Status.SENDING
     return bool(whole.update(status=status, fanned_out_at=Now()))
 

@@ -152,7 +152,10 @@ def _placed(
 ) -> Iterator[tuple[Device, datetime, int]]:
     """Yields (device, when the last of them leaves, how many) of leads that are placed at once."""
     most = max(1, leads.total() // PLACED_ALONE)
-    for device_id, count in sorted(leads.items(), key=lambda item: item[0] or 0, reverse=True):
+    # Those first who stay: whom their device knows goes before others who are given to it.
+    order = sorted(leads, key=lambda pk: (pk in allocation, pk or 0), reverse=True)
+    for device_id in order:
+        count = leads[device_id]
         for knows, left in ((True, known[device_id]), (False, count - known[device_id])):
             # The first alone: it says when the first message leaves.
             size = 1

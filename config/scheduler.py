@@ -17,9 +17,9 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
 
 from django.db import Error as DatabaseError
 from django.db import connections
@@ -27,7 +27,7 @@ from django_q.cluster import Sentinel
 from django_q.conf import Conf
 
 from broadcasts.retrying import notice_silence
-from broadcasts.schedules import scheduler
+from broadcasts.schedules import make_due, scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,10 @@ def _run_cluster(lifeline: int, other_end: int) -> None:
     os.setpgid(0, 0)
     os.close(other_end)
     stop = FORK.Event()
-    threading.Thread(target=_end_with_it, args=(lifeline, stop), daemon=True).start()
+    _hold_on(lifeline, stop.set)
+    # Each of its processes by itself as well: the guard may be killed along with the one who
+    # started it, or stand still.
+    os.register_at_fork(after_in_child=lambda: _hold_on(lifeline))
     try:
         Guard(stop, FORK.Event(), uuid.uuid4())
     except DatabaseError as error:
@@ -126,12 +129,17 @@ def _run_cluster(lifeline: int, other_end: int) -> None:
         sys.exit(1)
 
 
-def _end_with_it(lifeline: int, stop: Event) -> None:
+def _hold_on(lifeline: int, tell: Callable[[], None] | None = None) -> None:
     """Ends the cluster when the one who started it lets go or dies."""
-    os.read(lifeline, 1)
-    stop.set()
-    time.sleep(END_SECONDS)
-    os.killpg(0, signal.SIGKILL)
+
+    def end_with_it() -> None:
+        os.read(lifeline, 1)
+        if tell:
+            tell()
+        time.sleep(END_SECONDS)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _kill(cluster: BaseProcess) -> None:
@@ -143,9 +151,13 @@ def _kill(cluster: BaseProcess) -> None:
 
 def _stands_still() -> bool:
     """Whether nothing of what is to be run ends, whoever should run it. Not where nobody can tell,
-    nor where one task fails again and again and the others do not: that is no lock."""
+    nor where one task fails again and again and the others do not: that is no lock. What a clock
+    that was ahead has put off is due then, for the cluster that begins."""
     try:
-        return scheduler().stands_still
+        found = scheduler().stands_still
+        if found:
+            make_due()
+        return found
     except DatabaseError as error:
         logger.warning("Nobody knows whether tasks end: %s", error)
         return False

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from broadcasts.models import BroadcastMessage
 from broadcasts.timeline import outlooks
+from campaigns import fanout
 from campaigns.audience import Audience
 from campaigns.forecast import Forecast, forecast
 from campaigns.models import Campaign
@@ -104,6 +105,17 @@ def test_a_campaign_leaves_when_the_forecast_said(
     assert said.passes[:1] == (str(known) if known else "")
 
 
+def test_those_of_a_device_that_may_not_send_leave_behind_the_known(device: Device) -> None:
+    LeadFactory.create_batch(3, niches=["NEW"], device=DeviceFactory(enabled=False))
+    people(4, 0, device)
+    now = timezone.now()
+    said = foretold(now)
+    new = queued("NEW")
+
+    assert said.finish_at == outlooks([device], now)[new.pk].ends_at == now + 6 * GAP
+    assert [(share.count, share.finish_at) for share in said.per_device] == [(7, now + 6 * GAP)]
+
+
 def test_the_older_campaign_s_expected_finish_waits_for_them(
     device: Device, older: Campaign
 ) -> None:
@@ -186,6 +198,28 @@ def test_what_nobody_overtakes_keeps_its_deadline(device: Device, older: Campaig
     LeadFactory.create_batch(3, niches=["NEW"], device=other, replied_to=other)
     queued("NEW")
 
+    assert list(older.messages.order_by("pk").values_list("expires_at", flat=True)) == before
+
+
+def test_a_list_that_is_not_whole_puts_nobody_off(
+    device: Device, older: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was cancelled this moment, or a later pass goes on with it."""
+    before = list(older.messages.order_by("pk").values_list("expires_at", flat=True))
+    people(3, 0, device)
+    campaign: Campaign = CampaignFactory()
+    campaign.niches.set(Niche.objects.filter(name="NEW"))
+    assert campaign.schedule()
+    complete = fanout._complete
+
+    def cancel_first(of: Campaign) -> bool:
+        assert Campaign.objects.get(pk=of.pk).cancel()
+        return complete(of)
+
+    monkeypatch.setattr(fanout, "_complete", cancel_first)
+    Campaign.objects.process()
+
+    assert campaign.counts()["cancelled"] == 3
     assert list(older.messages.order_by("pk").values_list("expires_at", flat=True)) == before
 
 

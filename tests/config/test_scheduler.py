@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 from django_q.models import Schedule, Success
 from django_q.tasks import async_task
 
@@ -106,6 +107,21 @@ def test_nothing_of_it_stays_when_it_is_killed_itself(run: Callable[..., Process
     wait_until(lambda: not any(map(alive, before[1:])))
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_nor_where_the_guard_is_killed_with_it_or_stands_still(
+    run: Callable[..., Process], number: signal.Signals
+) -> None:
+    process = run()
+    wait_until(lambda: stands(process))
+    before = tree(process.pid)
+
+    os.kill(process.pid, signal.SIGSTOP)  # so that it does not see what becomes of the guard
+    os.kill(before[1], number)
+    process.kill()
+
+    wait_until(lambda: not any(map(alive, before[1:])))
+
+
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_it_ends_when_told_to_also_where_a_worker_stands_still(
     run: Callable[..., Process], is_stopped: bool
@@ -127,7 +143,10 @@ def test_it_begins_afresh_when_nothing_that_is_to_run_has_ended_for_minutes(
 ) -> None:
     Schedule.objects.all().delete()  # whatever other tests have left of them
     for task in PASSES:
-        Schedule.objects.create(func=task, schedule_type=Schedule.MINUTES, minutes=1)
+        Schedule.objects.create(
+            func=task, schedule_type=Schedule.MINUTES, minutes=1,
+            next_run=timezone.now() + timedelta(days=1),  # by a clock that was ahead
+        )  # fmt: skip
         Pass.objects.create(task=task, ended_at=Now() - timedelta(minutes=10))
     process = run("-c", IMPATIENT)
     wait_until(lambda: children(process.pid))
@@ -135,6 +154,7 @@ def test_it_begins_afresh_when_nothing_that_is_to_run_has_ended_for_minutes(
     assert process.stdout
     assert any("No task of the scheduler has ended for minutes" in line for line in process.stdout)
     wait_until(lambda: not children(process.pid))
+    assert not Schedule.objects.filter(next_run__gt=timezone.now()).exists()
 
 
 def test_it_waits_for_a_database_that_is_not_there_yet() -> None:
