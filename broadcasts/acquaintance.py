@@ -18,8 +18,17 @@ Priority = BroadcastMessage.Priority
 CLOSE = 4
 WAITING = (BroadcastMessage.Status.PENDING, BroadcastMessage.Status.PAUSED)
 FIRST_CONTACT = {
+    Priority.SEQUENCE_AGAIN: Priority.SEQUENCE_AGAIN_FIRST,
     Priority.SEQUENCE: Priority.SEQUENCE_FIRST,
+    Priority.CAMPAIGN_AGAIN: Priority.CAMPAIGN_AGAIN_FIRST,
     Priority.CAMPAIGN: Priority.CAMPAIGN_FIRST,
+}
+# The lanes of what is tried again by itself.
+AGAIN = {
+    Priority.SEQUENCE: Priority.SEQUENCE_AGAIN,
+    Priority.SEQUENCE_FIRST: Priority.SEQUENCE_AGAIN_FIRST,
+    Priority.CAMPAIGN: Priority.CAMPAIGN_AGAIN,
+    Priority.CAMPAIGN_FIRST: Priority.CAMPAIGN_AGAIN_FIRST,
 }
 
 

@@ -53,16 +53,24 @@ class BroadcastMessage(models.Model):
         """Lanes: the smaller leaves first, so a campaign of hours does not hold up a drip.
 
         To people whom the device has not talked with yet messages have lanes of their own: where
-        it may write to no more of them today, the claim steps over these.
+        it may write to no more of them today, the claim steps over these. So has what was refused
+        for now, and waited: its turn had come, and whatever was queued since stands behind it.
         """
 
         TEST = 0, _("test")
+        SEQUENCE_AGAIN = 8, _("sequence, tried again")
+        SEQUENCE_AGAIN_FIRST = 9, _("sequence, first contact, tried again")
         SEQUENCE = 10, _("sequence")
         SEQUENCE_FIRST = 11, _("sequence, first contact")
+        CAMPAIGN_AGAIN = 18, _("campaign, tried again")
+        CAMPAIGN_AGAIN_FIRST = 19, _("campaign, first contact, tried again")
         CAMPAIGN = 20, _("campaign")
         CAMPAIGN_FIRST = 21, _("campaign, first contact")
 
-    FIRST_CONTACTS = (Priority.SEQUENCE_FIRST, Priority.CAMPAIGN_FIRST)
+    FIRST_CONTACTS = (
+        Priority.SEQUENCE_AGAIN_FIRST, Priority.SEQUENCE_FIRST,
+        Priority.CAMPAIGN_AGAIN_FIRST, Priority.CAMPAIGN_FIRST,
+    )  # fmt: skip
 
     device = models.ForeignKey(
         "devices.Device",

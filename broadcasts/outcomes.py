@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import InterfaceError, OperationalError
-from django.db.models import Case, Exists, F, OuterRef, Q, When
+from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -283,7 +283,14 @@ def _record_refused(results: Sequence[Sent]) -> int:
             When(pk=r.message.pk, then=Now() + max(_backoff(r, devices), outcome.retry_after))
             for r in again
         )
-        values = RELEASED | _error(outcome) | {"scheduled_at": Case(*due)}
+        # In a lane of its own: whatever was queued meanwhile would go before it, for days perhaps,
+        # and its deadline is by the place that it had.
+        lanes = (When(priority=lane, then=to.value) for lane, to in acquaintance.AGAIN.items())
+        values = RELEASED | _error(outcome)
+        values |= {
+            "scheduled_at": Case(*due),
+            "priority": Case(*lanes, default=F("priority"), output_field=BigIntegerField()),
+        }
         recorded += _update(_mine(again), **values)
     return recorded
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from broadcasts import pacing
-from broadcasts.acquaintance import FIRST_CONTACT, known
+from broadcasts.acquaintance import AGAIN, FIRST_CONTACT, known
 from broadcasts.allocation import DRIFT, Allocation
 from broadcasts.models import BroadcastMessage
 from broadcasts.timeline import Group, Line, lines_of, waiting
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from broadcasts.queryset import BroadcastMessageQuerySet
 
 # The lanes of those whom somebody's device writes to, and which of them is not a first contact.
+# What a person tries again begins anew, in a usual one.
 _USUAL: dict[int, BroadcastMessage.Priority] = {
-    lane: usual for usual, first in FIRST_CONTACT.items() for lane in (usual, first)
+    lane: usual
+    for usual, first in FIRST_CONTACT.items()
+    if usual in AGAIN
+    for lane in (usual, first, AGAIN[usual], AGAIN[first])
 }
 
 

@@ -99,6 +99,30 @@ def test_refused_for_now_waits_and_is_tried_again() -> None:
     assert message.finished_at is None
 
 
+@pytest.mark.parametrize("lane", ["SEQUENCE", "SEQUENCE_FIRST", "CAMPAIGN", "CAMPAIGN_FIRST"])
+def test_what_is_tried_again_stands_before_whatever_was_queued_since(lane: str) -> None:
+    priority = BroadcastMessage.Priority[lane]
+    message = after(
+        on_the_wire(priority=priority), Refused("media_down", "No answer.", timedelta(0))
+    )
+    now = timezone.now()
+    BroadcastMessageFactory(device=message.device, priority=priority, scheduled_at=now - HOUR)
+
+    BroadcastMessage.objects.filter(pk=message.pk).update(scheduled_at=now - timedelta(seconds=1))
+
+    (claimed,) = BroadcastMessage.objects.claim(
+        worker_id="worker", device_ids=[message.device_id or 0]
+    )
+    assert claimed.pk == message.pk
+    assert (claimed.priority in BroadcastMessage.FIRST_CONTACTS) == lane.endswith("FIRST")
+
+
+def test_a_test_message_that_is_tried_again_stays_first() -> None:
+    message = after(on_the_wire(priority=0), Refused("media_down", "No answer.", timedelta(0)))
+
+    assert message.priority == BroadcastMessage.Priority.TEST
+
+
 def test_the_transport_may_ask_for_a_longer_pause_than_ours() -> None:
     message = after(on_the_wire(), Refused("busy", "Later.", timedelta(hours=1)))
 

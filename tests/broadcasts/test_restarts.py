@@ -116,6 +116,22 @@ def test_who_has_a_device_of_their_own_that_sends_is_written_to_by_it() -> None:
     assert (message.device, message.priority) == (own, message.Priority.CAMPAIGN)
 
 
+@pytest.mark.parametrize(
+    ("lane", "anew"),
+    [("CAMPAIGN_AGAIN_FIRST", "CAMPAIGN_FIRST"), ("SEQUENCE_AGAIN", "SEQUENCE_FIRST")],
+)
+def test_what_the_machine_had_tried_again_begins_anew_when_a_person_does(
+    lane: str, anew: str
+) -> None:
+    priority = BroadcastMessage.Priority
+    (message,) = messages(1, DeviceFactory(online=True), status="failed", priority=priority[lane])
+
+    assert BroadcastMessage.objects.filter(pk=message.pk).retry_failed() == 1
+
+    message.refresh_from_db()
+    assert message.priority == priority[anew]  # they have not talked
+
+
 def test_what_starts_over_keeps_to_the_devices_that_were_chosen_for_it() -> None:
     gone, chosen, _other = DeviceFactory(enabled=False), DeviceFactory(), DeviceFactory()
     made = messages(3, gone, status="failed")
