@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What each stands for, from a lead's name, stored number, and niches as text.
 _VALUES: dict[str, Callable[[str, str, str], str]] = {
     "name": lambda name, phone, niches: name,
-    "first_name": lambda name, phone, niches: next(iter(name.split()), ""),
+    "first_name": lambda name, phone, niches: next(iter(name.replace(",", " ").split()), ""),
     "phone": lambda name, phone, niches: display_phone(phone),
     "niche": lambda name, phone, niches: niches,
 }

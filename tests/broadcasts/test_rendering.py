@@ -35,5 +35,10 @@ def test_a_name_that_looks_like_a_placeholder_stays_a_name() -> None:
     assert render("Hi {name}", LeadFactory(name="{phone}")) == "Hi {phone}"
 
 
+def test_a_first_name_ends_before_a_comma() -> None:
+    assert render("Hi {first_name|friend}, see", LeadFactory(name="Tan, Kid")) == "Hi Tan, see"
+    assert render("Hi {first_name|friend}", LeadFactory(name=" , ")) == "Hi friend"
+
+
 def test_a_name_of_blanks_has_no_first_name() -> None:
     assert render("Hi {first_name|friend}", LeadFactory(name="  ")) == "Hi friend"
