@@ -17,14 +17,14 @@ Priority = BroadcastMessage.Priority
 # Of a range of ids, at least one in so many is asked about.
 CLOSE = 4
 WAITING = (BroadcastMessage.Status.PENDING, BroadcastMessage.Status.PAUSED)
-FIRST_CONTACT = {
+FIRST_CONTACT: dict[int, BroadcastMessage.Priority] = {
     Priority.SEQUENCE_AGAIN: Priority.SEQUENCE_AGAIN_FIRST,
     Priority.SEQUENCE: Priority.SEQUENCE_FIRST,
     Priority.CAMPAIGN_AGAIN: Priority.CAMPAIGN_AGAIN_FIRST,
     Priority.CAMPAIGN: Priority.CAMPAIGN_FIRST,
 }
 # The lanes of what is tried again by itself.
-AGAIN = {
+AGAIN: dict[int, BroadcastMessage.Priority] = {
     Priority.SEQUENCE: Priority.SEQUENCE_AGAIN,
     Priority.SEQUENCE_FIRST: Priority.SEQUENCE_AGAIN_FIRST,
     Priority.CAMPAIGN: Priority.CAMPAIGN_AGAIN,

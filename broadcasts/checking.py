@@ -130,10 +130,12 @@ def strangers_next(device_id: int) -> list[str]:
     """Returns the numbers of those among the device's next people of whom it is not known whether
     they are on WhatsApp.
 
-    However long its queue is, only its head is looked at.
+    However long its queue is, only its head is looked at. Not at what is tried again: there may be
+    many of these, and for them it is known.
     """
+    lanes = BroadcastMessage.Priority.SEQUENCE_FIRST, BroadcastMessage.Priority.CAMPAIGN_FIRST
     waiting = BroadcastMessage.objects.filter(
-        device=device_id, status="pending", priority__in=BroadcastMessage.FIRST_CONTACTS
+        device=device_id, status="pending", priority__in=lanes
     )
     head = waiting.order_by("priority", "scheduled_at", "pk").values_list("lead_id", flat=True)
     leads = [lead_id for lead_id in head[:AHEAD] if lead_id]

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
-BACKOFF_SECONDS = (5, 30, 120, 600)  # after the first attempt, the second, ...
+# Whoever is tried again goes first: these alone outlast a media host that is down for an hour.
+BACKOFF_SECONDS = (5, 300, 1800, 3600)  # after the first attempt, the second, ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +284,7 @@ def _record_refused(results: Sequence[Sent]) -> int:
             When(pk=r.message.pk, then=Now() + max(_backoff(r, devices), outcome.retry_after))
             for r in again
         )
-        # In a lane of its own: whatever was queued meanwhile would go before it, for days perhaps,
-        # and its deadline is by the place that it had.
+        # In a lane that goes first: its deadline is by the place that it had.
         lanes = (When(priority=lane, then=to.value) for lane, to in acquaintance.AGAIN.items())
         values = RELEASED | _error(outcome)
         values |= {
@@ -352,9 +352,9 @@ def _wait_as_first_contacts(results: Sequence[Sent]) -> int:
     these may write to such again. What tries a very device has found out."""
     outcome = results[0].outcome
     assert isinstance(outcome, DeviceBlocked)
-    by_lane: dict[BroadcastMessage.Priority, list[Sent]] = defaultdict(list)
+    by_lane: dict[int, list[Sent]] = defaultdict(list)
     for result in results:
-        by_lane[BroadcastMessage.Priority(result.message.priority)].append(result)
+        by_lane[result.message.priority].append(result)
     recorded = 0
     for lane, messages in by_lane.items():
         values = NEVER_LEFT | {"priority": acquaintance.FIRST_CONTACT.get(lane, lane)}

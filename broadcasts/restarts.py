@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # The lanes of those whom somebody's device writes to, and which of them is not a first contact.
 # What a person tries again begins anew, in a usual one.
 _USUAL: dict[int, BroadcastMessage.Priority] = {
-    lane: usual
+    lane: BroadcastMessage.Priority(usual)
     for usual, first in FIRST_CONTACT.items()
     if usual in AGAIN
     for lane in (usual, first, AGAIN[usual], AGAIN[first])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, Min, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -17,7 +18,6 @@ from devices.cards import Card
 from devices.models import Device
 
 Status = BroadcastMessage.Status
-Priority = BroadcastMessage.Priority
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Share:
     read: int = 0
     last_at: datetime | None = None  # when it last sent one
     only_new: bool = False  # what waits is all to people it has not talked with
+    lane: int = 0  # the first in which something waits
     ended_at: datetime | None = None  # when the last of them ended, however it did
 
     @property
@@ -97,11 +98,12 @@ def by_device(campaign_id: int) -> list[Share]:
         Count("read_at"),
         Max("finished_at"),
         known=Count("pk", filter=~Q(priority__in=BroadcastMessage.FIRST_CONTACTS)),
+        lane=Min("priority"),
     )
     lines = list(found)
     devices = Device.objects.in_bulk({pk for pk, *_rest in lines if pk})
     counted: dict[int | None, Share] = {}
-    for device_id, status, count, delivered, read, last_at, known in lines:
+    for device_id, status, count, delivered, read, last_at, known, lane in lines:
         before = counted.get(device_id, Share(devices.get(device_id)))
         counted[device_id] = Share(
             before.device,
@@ -110,6 +112,7 @@ def by_device(campaign_id: int) -> list[Share]:
             before.read + read,
             _later(before.last_at, last_at if status == Status.SENT else None),
             before.only_new or (status == Status.PENDING and not known),
+            lane if status == Status.PENDING else before.lane,
             _later(before.ended_at, last_at),
         )
     return sorted(counted.values(), key=lambda row: (row.device is None, str(row.device)))
@@ -118,19 +121,16 @@ def by_device(campaign_id: int) -> list[Share]:
 def stands_behind(campaign_id: int, scheduled_at: datetime, shares: Iterable[Share]) -> bool:
     """Whether what waits of a campaign does so on devices that may send, and have others to send
     before: of lanes that go first, or in the same lane scheduled before."""
-    lanes: dict[int, list[int]] = {Priority.CAMPAIGN: [], Priority.CAMPAIGN_FIRST: []}
+    lanes: dict[int, list[int]] = defaultdict(list)
     for share in shares:
         device = share.device
         if device and share.waiting and device.state == Device.Status.ONLINE and not share.hold:
-            lanes[Priority.CAMPAIGN_FIRST if share.only_new else Priority.CAMPAIGN].append(
-                device.pk
-            )
+            lanes[share.lane].append(device.pk)
     due = BroadcastMessage.objects.leaving().filter(status=Status.PENDING, scheduled_at__lte=Now())
     due = due.exclude(campaign=campaign_id)
     return any(
         due.filter(before, device__in=devices).exists()
         for lane, devices in lanes.items()
-        if devices
         for before in (Q(priority__lt=lane), Q(priority=lane, scheduled_at__lt=scheduled_at))
     )
 

@@ -11,7 +11,7 @@ from devices.models import Device
 
 register = template.Library()
 
-LATEST = 20  # of a lane: they leave in the order in which they are due, but for some retry
+LATEST = 20  # of a lane: they leave in the order in which they are due, or nearly
 
 
 @register.simple_tag

@@ -66,7 +66,9 @@ def test_the_message_waits_and_the_device_says_until_when(until: datetime | None
     assert abs(blocked_until - expected) < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(("lane", "of_new_people"), [(10, 11), (20, 21), (21, 21)])
+@pytest.mark.parametrize(
+    ("lane", "of_new_people"), [(8, 9), (10, 11), (18, 19), (19, 19), (20, 21), (21, 21)]
+)
 def test_whom_whatsapp_takes_for_a_stranger_waits_with_the_strangers(
     lane: int, of_new_people: int
 ) -> None:
