@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.models import Schedule, Success
@@ -20,7 +21,11 @@ from broadcasts.schedules import PASSES
 from tests.faults.fleet import alive, children
 from tests.processes import ROOT, Process, start, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    # It takes a minute of waiting, and what is killed here knows of no database.
+    pytest.mark.skipif(connection.vendor != "sqlite", reason="runs with the tests on SQLite"),
+]
 
 IMPATIENT = """
 import os, django
