@@ -96,6 +96,14 @@ def test_however_long_a_queue_is_its_head_is_looked_at(monkeypatch: pytest.Monke
     assert strangers_next(device.pk) == [leads[1].phone]
 
 
+def test_what_is_tried_again_takes_no_place_at_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "AHEAD", 1)
+    device = DeviceFactory()
+    first(device, LeadFactory(on_whatsapp_at=Now()), priority=Priority.CAMPAIGN_AGAIN_FIRST)
+    stranger = first(device)
+    assert strangers_next(device.pk) == [stranger.phone]
+
+
 def test_what_whatsapp_says_is_written_down_at_the_lead() -> None:
     device = DeviceFactory()
     here, gone, renamed, silent = (first(device) for _ in range(4))

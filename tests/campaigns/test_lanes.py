@@ -294,6 +294,22 @@ def test_a_campaign_says_that_its_devices_send_others_first(
     assert BUSY not in page(), "it is away: that is said"
 
 
+def test_what_is_tried_again_is_not_said_to_stand_behind_what_it_goes_before(
+    viewer_client: Client, device: Device
+) -> None:
+    campaign = overtaken(device)
+    campaign.messages.update(
+        priority=BroadcastMessage.Priority.CAMPAIGN_AGAIN,
+        scheduled_at=timezone.now() + timedelta(minutes=5),
+    )
+    BroadcastMessageFactory(device=device)
+    url = reverse("campaigns:detail", args=[campaign.pk])
+    page = viewer_client.get(url).content.decode()
+
+    assert "nothing was sent" in page
+    assert BUSY not in page
+
+
 @pytest.mark.parametrize(
     ("other", "is_before"),
     [

@@ -18,7 +18,7 @@ from django_q.tasks import async_task
 
 from broadcasts.models import Pass
 from broadcasts.schedules import PASSES
-from tests.faults.fleet import alive, children
+from tests.faults.fleet import alive, children, descendants
 from tests.processes import ROOT, Process, start, wait_until
 
 pytestmark = [
@@ -56,7 +56,7 @@ def run() -> Iterator[Callable[..., Process]]:
 
 
 def tree(pid: int) -> list[int]:
-    return [pid, *(each for child in children(pid) for each in tree(child))]
+    return [pid, *descendants(pid)]
 
 
 def guarded(process: Process) -> list[int]:
